@@ -1,0 +1,67 @@
+# `make demo` and `make test` need nothing but Python 3.11 or newer: each makes its own .venv.
+# PYTHON=/path/to/python chooses another interpreter, PORT=8080 another port for the demo.
+
+VENV := .venv
+BIN := $(VENV)/bin
+CODE := $(wildcard service cli migrations tests bench gunicorn.conf.py)
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(BIN)/python -m pip install --quiet
+
+# An environment that lost its interpreter or was copied with its folder is made anew.
+VENV_STALE := $(shell test -x $(BIN)/python && grep -qxF '$(CURDIR)' $(VENV)/.created 2>/dev/null || echo FORCE)
+
+.PHONY: help demo test lint clean FORCE
+.DELETE_ON_ERROR:
+
+help:
+	@echo 'make demo   simulate parks in a local database and serve their rankings on http://127.0.0.1:8000'
+	@echo 'make test   types, style, then all tests, with the coverage they must reach'
+	@echo 'make lint   types and style only'
+	@echo 'make clean  remove .venv and what the tools left behind; var/ with its database stays'
+
+demo: $(VENV)/.installed
+	$(BIN)/cli demo --serve
+
+test: lint
+	$(BIN)/python -m coverage run -m pytest
+	@echo 'Coverage of service/models and service/queries must reach 80 % each.'
+	$(BIN)/python -m coverage report --include='service/models/*' --fail-under=80
+	$(BIN)/python -m coverage report --include='service/queries/*' --fail-under=80
+
+lint: $(VENV)/.installed-test
+	$(BIN)/python -m mypy
+	$(BIN)/python -m flake8 $(CODE)
+	$(BIN)/python -m bandit --quiet --configfile pyproject.toml --recursive service cli
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* htmlcov .hypothesis .mypy_cache .pytest_cache .schemathesis
+	find $(CODE) -type d -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV)/.installed: setup.cfg pyproject.toml $(VENV)/.created
+	@echo 'Installing the service into $(VENV) ...'
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.installed-test: setup.cfg pyproject.toml $(VENV)/.created
+	@echo 'Installing the service and its test tools into $(VENV) ...'
+	@$(PIP) --editable '.[test]'
+	@touch $(VENV)/.installed $@
+
+# Written last, so that an interrupted attempt is never taken for a finished one.
+$(VENV)/.created: $(VENV_STALE)
+	@for python in $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11 python); do \
+	    "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 || continue; \
+	    found="$$python"; \
+	    "$$python" -c 'import ensurepip, venv' >/dev/null 2>&1 || continue; \
+	    echo "Making $(VENV) with $$("$$python" -c 'import sys; print(sys.executable)') ..."; \
+	    "$$python" -m venv --clear $(VENV) || exit 1; \
+	    echo '$(CURDIR)' > $@; \
+	    exit 0; \
+	done; \
+	if [ -n "$$found" ]; then \
+	    echo "$$found cannot make virtual environments: its ensurepip module is missing." \
+	         "On Debian and Ubuntu, 'apt-get install python3-venv' brings it." >&2; \
+	else \
+	    echo "Python 3.11 or newer is needed, and $(or $(PYTHON),the PATH) has none." \
+	         "Install it, or name it: make PYTHON=/path/to/python3" >&2; \
+	fi; \
+	exit 1

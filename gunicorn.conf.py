@@ -1,0 +1,121 @@
+"""How gunicorn serves the API. Every value can be set from the environment; the defaults are measured.
+
+gunicorn finds this file in the working directory; `cli serve` names it.
+"""
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import sys
+from typing import Any, NoReturn
+
+
+def refuse(sentence: str) -> NoReturn:
+    print(sentence, file=sys.stderr)
+    raise SystemExit(2)
+
+
+def text(name: str, default: str) -> str:
+    return os.environ.get(name, "").strip() or default
+
+
+def number(name: str, default: int, least: int = 0) -> int:
+    value = text(name, str(default))
+    if not (value.isascii() and value.isdigit() and int(value) >= least):
+        refuse(f"{name} must be a whole number, {least} or more, not {value!r}.")
+    return int(value)
+
+
+def flag(name: str, default: bool) -> bool:
+    value = text(name, "1" if default else "0").lower()
+    if value not in ("0", "1", "false", "true"):
+        refuse(f"{name} must be 0 or 1, not {value!r}.")
+    return value in ("1", "true")
+
+
+wsgi_app = "service.web.app:application()"
+
+# The machine itself by default; a container or a router in front needs HOST=0.0.0.0.
+host = text("HOST", "127.0.0.1")
+port = number("PORT", 8000)
+bind = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+# Threads, because requests wait for the database, and an idle keep-alive connection holds none of them. The sync worker
+# closes every connection; gevent was slower here and spread its connections unevenly.
+worker_class = text("WEB_WORKER_CLASS", "gthread")
+
+# Each worker holds its own answer cache, so more of them than cores cost memory and cold answers.
+workers = number("WEB_CONCURRENCY", 2, least=1)
+
+# As many requests may wait for the database in one worker. Its connection pool needs room for all of them.
+threads = number("WEB_THREADS", 16, least=1)
+
+# Held connections per worker. At the usual 1,000, a worker full of idle clients stops answering new ones.
+worker_connections = number("WEB_WORKER_CONNECTIONS", 8000, least=1)
+
+# Connections not yet accepted: a burst must queue rather than be refused. The kernel caps it at net.core.somaxconn.
+backlog = number("WEB_BACKLOG", 8192, least=1)
+
+# One listening socket per worker: with a shared one a single worker accepts most keep-alive connections.
+reuse_port = flag("WEB_REUSE_PORT", True)
+
+# Seconds. Longer than the ten seconds between two polls of a dashboard, so that it keeps its connection.
+keepalive = number("WEB_KEEPALIVE", 15)
+
+# Bounds what a slow leak can hold. The jitter keeps the workers from restarting together. 0 switches it off.
+max_requests = number("WEB_MAX_REQUESTS", 20_000)
+max_requests_jitter = number("WEB_MAX_REQUESTS_JITTER", 4_000)
+
+# Seconds a worker may be silent before it is killed. Statements have their own, shorter time-out.
+timeout = number("WEB_TIMEOUT", 30)
+
+# Seconds for running requests to end at a restart: longer than the statement time-out.
+graceful_timeout = number("WEB_GRACEFUL_TIMEOUT", 15)
+
+# Off: each worker opens its own database connections, and a restart by SIGHUP takes up new code.
+preload_app = flag("WEB_PRELOAD", False)
+
+# A control socket in the home directory is one more door, and two services of one user would fight over it.
+# Versions before 25.1 know neither the socket nor this name, and ignore it.
+control_socket_disable = not flag("WEB_CONTROL_SOCKET", False)
+
+# Requests are not logged unless asked for ("-" is standard output): a proxy in front does that, and it costs time here.
+accesslog = text("WEB_ACCESS_LOG", "") or None
+loglevel = text("LOG_LEVEL", "info").lower()
+
+
+def allow_open_files(needed: int) -> None:
+    """Raise the limit of open files, often 1,024 by default, to what the held connections need, as far as allowed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def on_starting(server: Any) -> None:
+    """Stop with one sentence when the port is taken.
+
+    With `reuse_port` a second server of the same user would silently share the port, and one that cannot bind would
+    restart its workers for ever.
+    """
+    if "GUNICORN_PID" in os.environ or "GUNICORN_FD" in os.environ:  # an upgrade by SIGUSR2 shares the port on purpose
+        return
+    for address in server.cfg.address:
+        if not isinstance(address, tuple):
+            continue
+        with socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(address)
+            except (OSError, OverflowError) as error:
+                reason = error.strerror if isinstance(error, OSError) else "no such port"
+                refuse(f"Cannot listen on {address[0]}:{address[1]}: {reason}. PORT and HOST choose another address.")
+
+
+def when_ready(server: Any) -> None:
+    """Say where: with `reuse_port` gunicorn's own line leaves the address out."""
+    server.log.info("Serving on %s", ", ".join(f"http://{address}" for address in server.cfg.bind))
+
+
+allow_open_files(2 * worker_connections + 1024)
