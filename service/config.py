@@ -1,0 +1,101 @@
+"""Settings: one frozen value, read from the environment once. docs/configuration.md lists them all."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from service.errors import BadRequest
+
+DEFAULT_DATABASE_URL = "sqlite:///var/hall_of_shame.db"
+DEFAULT_INTERVAL_MINUTES = 5
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that may differ between two installations."""
+
+    database_url: str = DEFAULT_DATABASE_URL
+    host: str = "127.0.0.1"
+    port: int = 8000
+    replay_now: datetime | None = None
+    replay_tick: bool = False
+    snapshot_interval_minutes: int = DEFAULT_INTERVAL_MINUTES
+    raw_retention_days: int = 90
+    migrations_dir: Path | None = None
+    slow_query_ms: int = 1000
+    sql_echo: bool = False
+    statement_timeout_seconds: int = 10
+    log_level: str = "INFO"
+    web_threads: int = 16
+
+
+def load(environ: Mapping[str, str] | None = None) -> Settings:
+    """Settings from `environ` (the process environment by default). Raises BadRequest naming a bad variable."""
+    read = _Reader(os.environ if environ is None else environ)
+    return Settings(
+        database_url=read.text("DATABASE_URL", DEFAULT_DATABASE_URL),
+        host=read.text("HOST", "127.0.0.1"),
+        port=read.integer("PORT", 8000, 1, 65535),
+        replay_now=read.instant("REPLAY_NOW"),
+        replay_tick=read.flag("REPLAY_TICK"),
+        snapshot_interval_minutes=read.divisor_of_60("SNAPSHOT_INTERVAL_MINUTES", DEFAULT_INTERVAL_MINUTES),
+        raw_retention_days=read.integer("RAW_RETENTION_DAYS", 90, 8, 100_000),
+        migrations_dir=read.path("MIGRATIONS_DIR"),
+        slow_query_ms=read.integer("SLOW_QUERY_MS", 1000, 0, 3_600_000),
+        sql_echo=read.flag("SQL_ECHO"),
+        statement_timeout_seconds=read.integer("STATEMENT_TIMEOUT_SECONDS", 10, 1, 3600),
+        log_level=read.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR")),
+        web_threads=read.integer("WEB_THREADS", 16, 1, 512),
+    )
+
+
+class _Reader:
+    """One typed look at an environment variable; an empty one counts as not set."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.environ = environ
+
+    def text(self, name: str, default: str) -> str:
+        return self.environ.get(name, "").strip() or default
+
+    def path(self, name: str) -> Path | None:
+        value = self.text(name, "")
+        return Path(value) if value else None
+
+    def flag(self, name: str) -> bool:
+        value = self.text(name, "0").lower()
+        if value not in ("0", "1", "true", "false", "yes", "no"):
+            raise BadRequest(f"{name}={value!r} is not a switch: use 1 or 0.")
+        return value in ("1", "true", "yes")
+
+    def integer(self, name: str, default: int, low: int, high: int) -> int:
+        value = self.text(name, str(default))
+        if not value.lstrip("-").isdecimal() or not low <= int(value) <= high:
+            raise BadRequest(f"{name}={value!r} is not a whole number from {low} to {high}.")
+        return int(value)
+
+    def divisor_of_60(self, name: str, default: int) -> int:
+        value = self.integer(name, default, 1, 60)
+        if 60 % value:
+            raise BadRequest(f"{name}={value} does not divide 60: use 1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30 or 60.")
+        return value
+
+    def choice(self, name: str, default: str, accepted: tuple[str, ...]) -> str:
+        value = self.text(name, default).upper()
+        if value not in accepted:
+            raise BadRequest(f"{name}={value!r} is not one of {', '.join(accepted)}.")
+        return value
+
+    def instant(self, name: str) -> datetime | None:
+        value = self.text(name, "")
+        if not value:
+            return None
+        try:
+            instant = datetime.fromisoformat(value)
+        except ValueError:
+            raise BadRequest(f"{name}={value!r} is not an ISO 8601 instant such as 2025-05-18T15:00:00Z.") from None
+        if instant.tzinfo is None:
+            raise BadRequest(f"{name}={value!r} has no offset: write 2025-05-18T15:00:00Z for UTC.")
+        return instant.astimezone(UTC)

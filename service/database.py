@@ -1,0 +1,201 @@
+"""The one door to the database: opening it, transactions, the query hook, bulk reads and upserts. Knows no table."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from peewee import Database, DatabaseProxy, Field, Model, MySQLDatabase, PeeweeException, Query, SqliteDatabase
+from playhouse.pool import PooledMySQLDatabase  # type: ignore[import-untyped]
+
+from service.config import Settings
+from service.errors import BadRequest, ServiceError, Unavailable, Unreachable
+
+db = DatabaseProxy()
+log = logging.getLogger("service.sql")
+
+BATCH_ROWS = 1000
+SQLITE_VARIABLES = 30_000  # SQLite refuses statements with more than 32,766 parameters
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1", "")
+# What every MySQL/MariaDB session starts with. The version-guarded comments pick each server's own names: MariaDB
+# runs those with M (time-out in seconds, any statement), MySQL the others (milliseconds, SELECT only).
+SESSION_SQL = (
+    "SET SESSION time_zone = '+00:00'"
+    " /*M!100100 , max_statement_time = {seconds} , tx_read_only = {read_only} */"
+    " /*!50720 , max_execution_time = {milliseconds} , transaction_read_only = {read_only} */"
+)
+UNREACHABLE_CODES = {1040, 1044, 1045, 1049, 1130, 1698, 2002, 2003, 2005, 2006, 2013, 2055}
+TIMEOUT_CODES = {1969, 3024, 1205}
+
+
+def open_database(settings: Settings, *, read_only: bool = False, time_limit: bool = True) -> Database:
+    """Bind `db` to the database of `settings.database_url` without connecting yet: peewee connects lazily.
+
+    `read_only` sessions cannot write, whatever the code does; `time_limit` puts the statement time-out on them
+    (off for schema changes). Raises BadRequest for a URL that cannot be used.
+    """
+    parts = urlsplit(settings.database_url)
+    if parts.scheme == "sqlite":
+        database = _sqlite(settings.database_url, read_only)
+    elif parts.scheme in ("mysql", "mariadb"):
+        database = _mysql(settings, read_only, settings.statement_timeout_seconds if time_limit else 0)
+    else:
+        raise BadRequest(
+            f"DATABASE_URL begins with {parts.scheme!r}: use sqlite:///path/to/file.db or mysql://user:password@host:port/name."
+        )
+    database.query_hooks.append(_query_hook(settings))
+    db.initialize(database)
+    return database
+
+
+def _sqlite(url: str, read_only: bool) -> Database:
+    name = unquote(url.removeprefix("sqlite:///"))
+    if not url.startswith("sqlite:///") or not name:
+        raise BadRequest("DATABASE_URL for SQLite is sqlite:///relative/path.db or sqlite:////absolute/path.db.")
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    pragmas = {
+        "journal_mode": "wal",
+        "synchronous": "normal",
+        "foreign_keys": 1,
+        "busy_timeout": 10_000,
+        "cache_size": -65_536,
+        "query_only": int(read_only),
+    }
+    # Deferred transactions that read and then write fail with "database is locked" under two writers;
+    # immediate ones queue.
+    return SqliteDatabase(name, pragmas=pragmas, lock_type="IMMEDIATE")
+
+
+def _mysql(settings: Settings, read_only: bool, timeout: int) -> Database:
+    parts = urlsplit(settings.database_url)
+    try:
+        port = parts.port or 3306
+    except ValueError:
+        raise BadRequest("DATABASE_URL has a port that is not a number: mysql://user:password@host:port/name.") from None
+    name = unquote(parts.path.lstrip("/"))
+    if not name:
+        raise BadRequest("DATABASE_URL names no database: mysql://user:password@host:port/name.")
+    options = dict(parse_qsl(parts.query))
+    host = unquote(parts.hostname or "")
+    connect: dict[str, Any] = {
+        "host": host or "127.0.0.1",
+        "port": port,
+        "user": unquote(parts.username or "root"),
+        "password": unquote(parts.password or ""),
+        "charset": "utf8mb4",
+        "connect_timeout": 3,
+        # Longer than the statement limit: cutting the socket first would leave the query running on the server.
+        "read_timeout": timeout + 30 if timeout else None,
+        "init_command": SESSION_SQL.format(seconds=timeout, milliseconds=timeout * 1000, read_only=int(read_only)),
+    }
+    if "unix_socket" in options:
+        connect["unix_socket"] = options["unix_socket"]
+    if options.get("ssl_disabled", "true" if host in LOOPBACK else "false").lower() in ("1", "true"):
+        connect["ssl_disabled"] = True  # building a TLS context costs 30 ms of CPU a connection
+    database: Database = PooledMySQLDatabase(
+        name, max_connections=settings.web_threads + 4, stale_timeout=300, timeout=10, **connect
+    )
+    return database
+
+
+def close() -> None:
+    """Close every connection of this process; the next query opens a new one."""
+    if isinstance(db.obj, PooledMySQLDatabase):
+        db.obj.close_all()
+    elif db.obj is not None:
+        db.obj.close()
+
+
+def is_mysql() -> bool:
+    """Whether the open database is MySQL or MariaDB (else SQLite)."""
+    return isinstance(db.obj, MySQLDatabase)
+
+
+def check_server() -> None:
+    """Connect and refuse a server that would change data silently. Raises Unavailable."""
+    try:
+        db.connect(reuse_if_open=True)
+        mode = str(db.execute_sql("SELECT @@SESSION.sql_mode").fetchone()[0]) if is_mysql() else "STRICT_ALL_TABLES"
+    except PeeweeException as error:
+        raise explained(error) from error
+    if "STRICT_TRANS_TABLES" not in mode and "STRICT_ALL_TABLES" not in mode:
+        raise Unavailable(
+            f"The database server runs without strict mode (sql_mode={mode!r}) and would cut values silently:"
+            " add STRICT_TRANS_TABLES to sql_mode in its configuration."
+        )
+
+
+def explained(error: Exception) -> ServiceError:
+    """What a driver's error means for the user, in one sentence."""
+    code = error.args[0] if error.args and isinstance(error.args[0], int) else None
+    text = str(error.args[-1]) if error.args else str(error)
+    if code in TIMEOUT_CODES or "interrupted" in text:
+        return Unavailable("The query took longer than the statement time-out: narrow the question or try again later.")
+    if code == 1146 or "no such table" in text or "no such column" in text or code == 1054:
+        return Unavailable("The database schema is not up to date: run `cli migrate`.")
+    if code in UNREACHABLE_CODES or code is None and "unable to open database" in text:
+        return Unreachable(f"The database cannot be reached ({text}): check DATABASE_URL and that the server runs.")
+    if "locked" in text:
+        return Unavailable("The database is locked by another writer: try again when it has finished.")
+    return ServiceError(f"The database refused a statement: {text}")
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """One consistent view of the database for several queries; on SQLite it does not hold up writers."""
+    with db.atomic() if is_mysql() else db.atomic("DEFERRED"):
+        yield
+
+
+def fetch(query: Query) -> list[tuple[Any, ...]]:
+    """All rows of `query` as the driver gives them: no model instances, no conversions. For bulk reads."""
+    return cast("list[tuple[Any, ...]]", list(db.execute(query).fetchall()))
+
+
+def upsert(
+    model: type[Model], fields: Sequence[Field[Any]], rows: Iterable[Sequence[object]], *, key: Sequence[Field[Any]]
+) -> int:
+    """Insert `rows` (laid out as `fields`); a row whose `key` exists replaces it. Returns the rows sent."""
+    names = {field.name for field in key}  # by name: == on fields makes an expression, so `in` would always be true
+    kept = [field for field in fields if field.name not in names]
+    size = max(1, min(BATCH_ROWS, SQLITE_VARIABLES // len(fields)))
+    sent = 0
+    for batch in batches(rows, size):
+        query = model.insert_many(batch, fields=list(fields))
+        if is_mysql():
+            query = query.on_conflict(preserve=kept)
+        else:
+            query = query.on_conflict(conflict_target=list(key), preserve=kept)
+        query.execute()
+        sent += len(batch)
+    return sent
+
+
+def batches(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    """`rows` in lists of at most `size`."""
+    batch: list[Any] = []
+    for row in rows:
+        batch.append(row)
+        if len(batch) >= size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _query_hook(settings: Settings) -> Any:
+    """Log every statement with SQL_ECHO, else the slow ones: always placeholders, never values."""
+    limit = settings.slow_query_ms / 1000
+
+    def hook(event: Any) -> None:
+        if settings.sql_echo:
+            log.info("%.1f ms: %s", event.duration * 1000, event.sql)
+        elif event.duration > limit:
+            log.warning("slow query, %.0f ms: %s", event.duration * 1000, event.sql[:2000])
+
+    return hook

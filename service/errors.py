@@ -1,0 +1,33 @@
+"""The few ways a request or a command can fail. Each knows its HTTP status and its exit code."""
+
+
+class ServiceError(Exception):
+    """A failure with one sentence for the user: what is wrong and, where there is one, the next step."""
+
+    status = 500
+    exit_code = 1
+
+
+class BadRequest(ServiceError):
+    """An argument or parameter that cannot be accepted; the message names it and what it accepts."""
+
+    status = 400
+    exit_code = 2
+
+
+class NotFound(ServiceError):
+    """A park or ride that does not exist."""
+
+    status = 404
+    exit_code = 2
+
+
+class Unavailable(ServiceError):
+    """The database is unreachable, too slow, not migrated, or of another interval."""
+
+    status = 503
+    exit_code = 3
+
+
+class Unreachable(Unavailable):
+    """The database does not answer. The message has the driver's words, which name hosts and users: not for the web."""

@@ -1,0 +1,182 @@
+"""The constitution: what a reading means and how a number is made. Each rule is here once.
+
+Predicates take the columns of a query and give an SQL expression, or take the values of one reading and give a bool:
+the same definition judges both. Formulas are pure functions on whole counts; they give exact Decimal quotients, which
+are rounded once, at the edge, by `rounded`.
+"""
+
+from decimal import ROUND_HALF_UP, Decimal
+from enum import IntEnum
+from typing import Any
+
+from peewee import Node, fn
+
+METRICS_VERSION = 1  # raise it when a rule below changes what a stored day would say
+
+MAX_WAIT_MINUTES = 480  # feeds use 995 and the like for "unknown"
+LIVE_WINDOW_SECONDS = 2 * 3600
+OUTAGE_GAP_SECONDS = 30 * 60  # readings missing for longer than this end an outage
+ROSTER_DAYS = 7
+SCHEDULE_REACH_DAYS = 7  # a park with a schedule row this near is open only when its schedule says so
+SCORE_SCALE = 10
+
+
+class Status(IntEnum):
+    """What a feed says of a ride; NULL where the feed gives only a flag and a wait."""
+
+    OPERATING = 1
+    DOWN = 2
+    CLOSED = 3
+    REFURBISHMENT = 4
+
+
+class ParkType(IntEnum):
+    """Whose park it is: Disney and Universal tell a breakdown from a closure, the others do not."""
+
+    DISNEY = 1
+    UNIVERSAL = 2
+    OTHER = 3
+
+
+class Category(IntEnum):
+    """Only attractions are ranked."""
+
+    ATTRACTION = 1
+    MEET_AND_GREET = 2
+    SHOW = 3
+    EXPERIENCE = 4
+
+
+class ScheduleType(IntEnum):
+    """Only OPERATING opens a park; CLOSED is a day that was fetched and has no opening."""
+
+    OPERATING = 1
+    TICKETED_EVENT = 2
+    PRIVATE_EVENT = 3
+    EXTRA_HOURS = 4
+    INFO = 5
+    CLOSED = 6
+
+
+class Source(IntEnum):
+    """Where a slot's readings came from; every answer names them."""
+
+    THEMEPARKS_WIKI = 1
+    QUEUE_TIMES = 2
+    SIMULATION = 3
+
+
+# --- one reading -----------------------------------------------------------------------------------------------------
+
+
+def _known(value: Any, default: int) -> Any:
+    """`value` with NULL read as `default`, so that no predicate below is ever NULL itself."""
+    if isinstance(value, Node):
+        return fn.COALESCE(value, default)
+    return default if value is None else value
+
+
+def is_operating(status: Any, is_open: Any, wait_time: Any) -> Any:
+    """Status OPERATING; without a status, an open flag or a posted wait."""
+    told = _known(status, 0)
+    return (told == Status.OPERATING) | ((told == 0) & ((_known(is_open, 0) == 1) | (_known(wait_time, 0) > 0)))
+
+
+def is_told_down(status: Any) -> Any:
+    """The feed says DOWN; that counts in any park."""
+    return _known(status, 0) == Status.DOWN
+
+
+def is_possibly_down(park_type: ParkType, status: Any, is_open: Any, wait_time: Any) -> Any:
+    """Not running, and the feed does not tell why: down only if the ride reopens the same day (`is_down`)."""
+    told = _known(status, 0)
+    silent = (told == 0) & (_known(is_open, 0) == 0) & (_known(wait_time, 0) <= 0)
+    if park_type is ParkType.OTHER:
+        return silent | (told == Status.CLOSED)
+    return silent
+
+
+def is_down(slot: int, told: bool, first_operating: int | None, last_operating: int | None) -> bool:
+    """Whether a told or possibly down slot, inside the open intervals, is downtime, given the ride's service window.
+
+    OPEN -> CLOSED -> OPEN: the reopening proves the outage; late openings and early closings are none.
+    """
+    if told:
+        return True
+    return first_operating is not None and last_operating is not None and first_operating < slot < last_operating
+
+
+def counts_as_wait(status: Any, is_open: Any, wait_time: Any) -> Any:
+    """An operating ride's posted wait. 0 is a walk-on where the feed gives a status, unknown where it does not."""
+    posted = (_known(wait_time, -1) > 0) | ((_known(wait_time, -1) == 0) & (_known(status, 0) != 0))
+    return is_operating(status, is_open, wait_time) & posted
+
+
+def plausible_wait(wait_time: int | None) -> int | None:
+    """The wait to store: None for a negative one and for the sentinels some feeds use."""
+    return wait_time if wait_time is not None and 0 <= wait_time <= MAX_WAIT_MINUTES else None
+
+
+# --- a park's slot and day -------------------------------------------------------------------------------------------
+
+
+def looks_open(operating: int, reporting: int) -> bool:
+    """A park without a schedule is open while at least half of the attractions that report operate."""
+    return reporting > 0 and 2 * operating >= reporting
+
+
+def operated(operating_slots: int, told_down_slots: int) -> bool:
+    """A ride that was expected to run that day: seen operating, or told down, while the park was open."""
+    return operating_slots + told_down_slots > 0
+
+
+def weight_of(tier: int | None) -> int:
+    """Importance of a ride: flagship 3, standard and unclassified 2, minor 1."""
+    return {1: 3, 2: 2, 3: 1, None: 2}[tier]
+
+
+# --- formulas --------------------------------------------------------------------------------------------------------
+
+
+def shame_score(weighted_down: int, roster_weight: int, slots: int) -> Decimal | None:
+    """10 x sum(weight x down slots) / (roster weight x observed open slots), 0-10; None without roster or open slot.
+
+    With one ride's weighted down slots it is that ride's share: the shares of a park add up to its score.
+    """
+    if not roster_weight or not slots:
+        return None
+    return Decimal(SCORE_SCALE * weighted_down) / (roster_weight * slots)
+
+
+def mean(values: list[Decimal]) -> Decimal | None:
+    """Arithmetic mean; None of nothing. A week's, month's or year's score is the mean of its day scores."""
+    return sum(values, Decimal(0)) / len(values) if values else None
+
+
+def uptime_percentage(operating: int, down: int) -> Decimal | None:
+    """Share of the time a ride was expected to run that it ran; None if it was never expected to."""
+    return Decimal(100 * operating) / (operating + down) if operating + down else None
+
+
+def average_wait(wait_sum: int, wait_samples: int) -> Decimal | None:
+    """Pooled mean of the waits that count, in minutes; None without one."""
+    return Decimal(wait_sum) / wait_samples if wait_samples else None
+
+
+def trend_percentage(amount: int, over: int, earlier_amount: int, earlier_over: int) -> Decimal | None:
+    """Percent change of amount/over against the span before; None where either has no base or the earlier was 0."""
+    if not over or not earlier_over or not earlier_amount:
+        return None
+    return 100 * (Decimal(amount * earlier_over) / (over * earlier_amount) - 1)
+
+
+def hours(minutes: int) -> Decimal:
+    """Minutes as hours, exactly."""
+    return Decimal(minutes) / 60
+
+
+def rounded(value: Decimal | None, places: int) -> float | None:
+    """`value` rounded half up to `places` decimals, as a JSON number; None stays None."""
+    if value is None:
+        return None
+    return float(value.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP))
