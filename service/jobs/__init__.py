@@ -1,0 +1,1 @@
+"""Things that write. Idempotent, safe to kill at any moment."""

@@ -1,0 +1,138 @@
+"""Parks and rides as questions need them, and the sources every answer names."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import datetime
+from typing import NamedTuple
+
+from peewee import fn
+
+from service import rules
+from service.models import Park, ParkActivitySnapshot, Ride
+from service.models.base import alias, rows
+from service.periods import epoch
+
+SOURCES = {
+    rules.Source.THEMEPARKS_WIKI: ("ThemeParks.wiki", "https://themeparks.wiki"),
+    rules.Source.QUEUE_TIMES: ("Queue-Times.com", "https://queue-times.com"),
+    rules.Source.SIMULATION: ("Simulated data", "/"),
+}
+DISNEY_UNIVERSAL = "disney-universal"
+ALL_PARKS = "all-parks"
+FILTERS = (DISNEY_UNIVERSAL, ALL_PARKS)
+QUEUE_TIMES_PAGE = "https://queue-times.com/parks"
+
+
+class ParkFacts(NamedTuple):
+    """A park as rankings see it."""
+
+    park_id: int
+    name: str
+    city: str | None
+    state_province: str | None
+    country: str
+    timezone: str
+    park_type: rules.ParkType
+    is_active: bool
+    queue_times_id: int | None
+
+    @property
+    def location(self) -> str:
+        """`City, State`, else `City, Country`, else the country."""
+        return f"{self.city}, {self.state_province or self.country}" if self.city else self.country
+
+    @property
+    def queue_times_url(self) -> str | None:
+        """The park's page at Queue-Times, or None."""
+        return f"{QUEUE_TIMES_PAGE}/{self.queue_times_id}" if self.queue_times_id else None
+
+
+class RideFacts(NamedTuple):
+    """An attraction as rankings see it."""
+
+    ride_id: int
+    park_id: int
+    name: str
+    tier: int | None
+    is_active: bool
+    queue_times_id: int | None
+
+    @property
+    def weight(self) -> int:
+        """Its weight in shame scores."""
+        return rules.weight_of(self.tier)
+
+
+class Universe(NamedTuple):
+    """All parks, and all attractions by id and by park: what any number is made of, active or not."""
+
+    parks: dict[int, ParkFacts]
+    rides: dict[int, RideFacts]
+    rides_of: dict[int, list[int]]
+
+    def filtered(self, park_filter: str, *, active_only: bool) -> list[ParkFacts]:
+        """The parks of a filter, by id; lists of now show active ones only."""
+        return [
+            park
+            for park in self.parks.values()
+            if (park.is_active or not active_only)
+            and (park_filter != DISNEY_UNIVERSAL or park.park_type is not rules.ParkType.OTHER)
+        ]
+
+
+def universe() -> Universe:
+    """Every park and every attraction."""
+    parks = Park.select(
+        Park.park_id,
+        Park.name,
+        Park.city,
+        Park.state_province,
+        Park.country,
+        Park.timezone,
+        Park.park_type,
+        Park.is_active,
+        Park.queue_times_id,
+    ).order_by(Park.park_id)
+    rides = (
+        Ride.select(Ride.ride_id, Ride.park, Ride.name, Ride.tier, Ride.is_active, Ride.queue_times_id)
+        .where(Ride.category == rules.Category.ATTRACTION)
+        .order_by(Ride.ride_id)
+    )
+    facts = {row.ride_id: row._replace(is_active=bool(row.is_active)) for row in rows(rides, RideFacts)}
+    by_park: dict[int, list[int]] = defaultdict(list)
+    for ride in facts.values():
+        by_park[ride.park_id].append(ride.ride_id)
+    return Universe({row.park_id: _park(row) for row in rows(parks, ParkFacts)}, facts, dict(by_park))
+
+
+def _park(row: ParkFacts) -> ParkFacts:
+    return row._replace(park_type=rules.ParkType(row.park_type), is_active=bool(row.is_active))
+
+
+def ride_page(park: ParkFacts, ride: RideFacts) -> str | None:
+    """The ride's page at Queue-Times, or None."""
+    if not park.queue_times_id or not ride.queue_times_id:
+        return None
+    return f"{park.queue_times_url}/rides/{ride.queue_times_id}"
+
+
+def attribution(now: datetime) -> dict[str, object]:
+    """Who the answer's data comes from: the sources of each park's newest slot. Simulated data says so."""
+    newest = alias(ParkActivitySnapshot)
+    last = (
+        newest.select(newest.park_id.alias("park"), fn.MAX(newest.snapshot_time).alias("slot"))
+        .where(newest.snapshot_time <= epoch(now))
+        .group_by(newest.park_id)
+        .alias("last")
+    )
+    snapshot = ParkActivitySnapshot
+    query = snapshot.select(snapshot.source).distinct()
+    query = query.join(last, on=(snapshot.park_id == last.c.park) & (snapshot.snapshot_time == last.c.slot))
+    used = sorted({row.source for row in query}) or [rules.Source.THEMEPARKS_WIKI]
+    named = [{"name": SOURCES[source][0], "url": SOURCES[source][1]} for source in used]
+    return {
+        "data_source": ", ".join(source["name"] for source in named),
+        "url": named[0]["url"],
+        "sources": named,
+    }

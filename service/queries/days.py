@@ -1,0 +1,293 @@
+"""The one door to counts: stored days where the ledger says they are right, raw readings everywhere else."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from datetime import date, datetime
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+from peewee import Expression, fn
+
+from service import rules
+from service.config import DEFAULT_INTERVAL_MINUTES
+from service.database import fetch
+from service.models import DailyParkStats, DailyStats, RideStatusSnapshot, StatDay
+from service.models.base import rows
+from service.periods import Interval, Span, epoch, last_days, local_days, month_end, pacific_day, settles_at
+from service.queries import hours, state
+from service.queries.catalog import ParkFacts, universe
+from service.queries.hours import NO_SCHEDULE, Schedule, as_date
+from service.queries.tally import DayTally, ParkTally, Readings, RideTally, count
+
+LATEST_SETTLING = 26 * 3600  # no park's local day ends later than this after the Pacific day it overlaps
+
+
+class Stored(NamedTuple):
+    """Days whose rows of one version hold: for all parks, or for these."""
+
+    version: int
+    days: tuple[date, ...]
+    park_ids: tuple[int, ...] | None = None
+
+
+class _Entry(NamedTuple):
+    stat_date: date | str
+    metrics_version: int
+    computed_at: int
+    dirty: int
+
+
+class Tallies:
+    """All counts as of one instant. Remembers what it counted: one answer counts each park and day once."""
+
+    def __init__(self, now: datetime, *, version: int | None = None) -> None:
+        self.now = epoch(now)
+        self.universe = universe()
+        self.version = version or state.get_state(state.ACTIVE_VERSION) or rules.METRICS_VERSION
+        self.interval_minutes = state.get_state(state.INTERVAL) or DEFAULT_INTERVAL_MINUTES
+        self.step = self.interval_minutes * 60
+        self.revision = state.get_state(state.REVISION_HISTORY) or 0
+        self.held = self._held()
+        self._schedules: dict[date, dict[int, Schedule]] = {}  # by the first of the month
+        self._openings: dict[tuple[int, date], list[Interval]] = {}
+        self._counts: dict[tuple[int, date, int | None], DayTally] = {}
+        self._stored_rosters: dict[Stored, dict[int, set[int]]] = {}
+        self._ledgers: dict[tuple[date, ...], dict[date, list[_Entry]]] = {}
+
+    def park_days(self, span: Span, parks: Iterable[ParkFacts]) -> list[ParkTally]:
+        """One ParkTally per park and day of `span` with anything observed, by day and park."""
+        wanted = {park.park_id: park for park in parks}
+        stored, raw = self._sources(span, list(wanted.values()))
+        found = [row for source in stored for row in self._stored_parks(source) if row.park_id in wanted]
+        found += [self.park_day(park, day, span.until) for day, park in raw]
+        return sorted((row for row in found if row.slots), key=attrgetter("day", "park_id"))
+
+    def rides(self, span: Span, parks: Iterable[ParkFacts]) -> dict[int, RideTally]:
+        """One RideTally per ride with readings while its park was open in `span`, summed over the days."""
+        wanted = {park.park_id: park for park in parks}
+        stored, raw = self._sources(span, list(wanted.values()))
+        found = [row for source in stored for row in self._stored_rides(source) if row.park_id in wanted]
+        found += [ride for day, park in raw for ride in self.count(park, day, span.until).rides.values()]
+        totals: dict[int, RideTally] = {}
+        for ride in found:
+            known = totals.get(ride.ride_id)
+            totals[ride.ride_id] = known.plus(ride) if known else ride
+        return totals
+
+    def park_day(self, park: ParkFacts, day: date, until: int | None = None) -> ParkTally:
+        """A park's Pacific day from raw readings, with its roster."""
+        counted = self.count(park, day, until)
+        rides = counted.rides.values()
+        weights = self.universe.rides
+        return ParkTally(
+            park.park_id,
+            day,
+            counted.slots,
+            counted.open_slots,
+            sum(weights[ride_id].weight for ride_id in self.roster(park, day)),
+            len(rides),
+            sum(ride.down > 0 for ride in rides),
+            sum(ride.operating for ride in rides),
+            sum(ride.down for ride in rides),
+            sum(ride.down * weights[ride.ride_id].weight for ride in rides),
+            sum(ride.wait_sum for ride in rides),
+            sum(ride.wait_samples for ride in rides),
+            max((ride.wait_max for ride in rides if ride.wait_max is not None), default=None),
+        )
+
+    def roster(self, park: ParkFacts, day: date) -> set[int]:
+        """The attractions that operated on any of the seven Pacific days that end with `day`."""
+        *earlier, _ = last_days(day, rules.ROSTER_DAYS)
+        stored, raw = self._sources(Span(tuple(earlier), ""), [park])
+        known = (self._operated(source).get(park.park_id, set()) for source in stored)
+        counted = (self.count(park, other).rides.values() for other in [day, *(other for other, _ in raw)])
+        seen = {ride.ride_id for rides in counted for ride in rides if ride.operated}
+        return seen.union(*known) & self.universe.rides.keys()
+
+    def count(self, park: ParkFacts, day: date, until: int | None = None) -> DayTally:
+        """Raw counts of a park's Pacific day, or of its slots up to `until`."""
+        key = (park.park_id, day, until)
+        if key not in self._counts:
+            span = pacific_day(day)
+            openings = [self.openings(park, local) for local in local_days(span, park.timezone)]
+            last = self.now if until is None else min(until, self.now)
+            self._counts[key] = count(self._readings(park), openings, day, last)
+        return self._counts[key]
+
+    def forget(self, *, after: date) -> None:
+        """Drop the counts of later days, so that a long run from new to old keeps a week of them at most."""
+        self._counts = {key: counted for key, counted in self._counts.items() if key[1] <= after}
+
+    def openings(self, park: ParkFacts, local: date) -> list[Interval]:
+        """When the park was open on one of its local days."""
+        key = (park.park_id, local)
+        if key not in self._openings:
+            schedule = self._schedule(local).get(park.park_id, NO_SCHEDULE)
+            self._openings[key] = (
+                schedule.open_intervals(local, park.timezone)
+                if schedule.knows(local)
+                else hours.inferred_intervals(self._readings(park), local)
+            )
+        return self._openings[key]
+
+    def _readings(self, park: ParkFacts) -> Readings:
+        return Readings(park, self.universe.rides_of.get(park.park_id, []), self.held, self.step)
+
+    def _held(self) -> Interval:
+        oldest = fetch(RideStatusSnapshot.select(fn.MIN(RideStatusSnapshot.snapshot_time)))[0][0]
+        newest = state.get_state(state.NEWEST_SLOT)
+        if oldest is None:
+            return Interval(self.now, self.now)
+        last = self.now if newest is None else min(self.now, newest)
+        return Interval(oldest, max(oldest, last + 1))
+
+    def _schedule(self, local: date) -> dict[int, Schedule]:
+        """The schedules around a local day; loaded a month at a time, because neighbours are asked for next."""
+        first, last = local.replace(day=1), month_end(local)
+        if first not in self._schedules:
+            self._schedules[first] = hours.schedules(first, last)
+        return self._schedules[first]
+
+    # --- which days are stored ---------------------------------------------------------------------------------------
+
+    def _sources(
+        self, span: Span, parks: list[ParkFacts]
+    ) -> tuple[list[Stored], list[tuple[date, ParkFacts]]]:
+        """Where to read `span`: stored rows by version, and the (day, park) pairs that need raw readings."""
+        if span.until is not None:
+            return [], [(day, park) for day in span.days for park in parks]
+        whole: dict[int, list[date]] = defaultdict(list)
+        stored: list[Stored] = []
+        raw: list[tuple[date, ParkFacts]] = []
+        entries = self._ledger(span.days)
+        for day in span.days:
+            version, settled_by = self._standing(day, entries[day])
+            unsettled = [park for park in parks if not self._settled(park, day, settled_by)]
+            raw += [(day, park) for park in unsettled]
+            if not unsettled:
+                whole[version].append(day)
+            elif len(unsettled) < len(parks):
+                left = {park.park_id for park in unsettled}
+                stored.append(Stored(version, (day,), tuple(park.park_id for park in parks if park.park_id not in left)))
+        return [Stored(version, tuple(days)) for version, days in whole.items()] + stored, raw
+
+    def _standing(self, day: date, entries: list[_Entry]) -> tuple[int, int | None]:
+        """The version to read a day at, and up to which instant its rows have seen the readings (None: not at all)."""
+        clean = [entry for entry in entries if not entry.dirty]
+        if clean:
+            best = max(clean, key=attrgetter("metrics_version"))
+            return best.metrics_version, min(best.computed_at, self.now)
+        if pacific_day(day).end <= self.held.start:  # its readings are gone: nothing can be more right than the rows
+            return max((entry.metrics_version for entry in entries), default=self.version), self.now
+        return self.version, None
+
+    def _settled(self, park: ParkFacts, day: date, settled_by: int | None) -> bool:
+        """Whether stored rows saw the whole of the park's local days that overlap the Pacific day."""
+        if settled_by is None:
+            return False
+        return settled_by >= pacific_day(day).end + LATEST_SETTLING or settled_by >= settles_at(day, park.timezone)
+
+    def _ledger(self, days: tuple[date, ...]) -> dict[date, list[_Entry]]:
+        if days not in self._ledgers:
+            self._ledgers[days] = self._entries(days)
+        return self._ledgers[days]
+
+    def _entries(self, days: tuple[date, ...]) -> dict[date, list[_Entry]]:
+        query = StatDay.select(StatDay.stat_date, StatDay.metrics_version, StatDay.computed_at, StatDay.dirty).where(
+            StatDay.stat_date.between(days[0], days[-1]), StatDay.metrics_version <= self.version
+        )
+        entries: dict[date, list[_Entry]] = defaultdict(list)
+        for entry in rows(query, _Entry):
+            entries[as_date(entry.stat_date)].append(entry)
+        return entries
+
+    # --- stored rows as tallies --------------------------------------------------------------------------------------
+
+    def _stored_parks(self, source: Stored) -> list[ParkTally]:
+        stats = DailyParkStats
+        query = stats.select(
+            stats.park,
+            stats.stat_date,
+            stats.sample_count,
+            stats.open_minutes,
+            stats.roster_weight,
+            stats.rides_tracked,
+            stats.rides_with_downtime,
+            stats.operating_minutes,
+            stats.total_downtime_minutes,
+            stats.weighted_downtime_minutes,
+            stats.wait_sum,
+            stats.wait_samples,
+            stats.peak_wait_time,
+        ).where(_held_by(source, stats.stat_date, stats.metrics_version, stats.park))
+        return [
+            row._replace(
+                day=as_date(row.day),
+                open_slots=row.open_slots // self.interval_minutes,
+                operating=row.operating // self.interval_minutes,
+                down=row.down // self.interval_minutes,
+                weighted_down=row.weighted_down // self.interval_minutes,
+            )
+            for row in rows(query, ParkTally)
+        ]
+
+    def _stored_rides(self, source: Stored) -> Iterator[RideTally]:
+        stats = DailyStats
+        query = (
+            stats.select(
+                stats.ride,
+                fn.MAX(stats.park_id),
+                fn.SUM(stats.sample_count),
+                fn.SUM(stats.operating_minutes),
+                fn.SUM(stats.total_downtime_minutes),
+                fn.SUM(stats.downtime_incidents),
+                fn.MAX(fn.COALESCE(stats.longest_downtime_minutes, 0)),
+                fn.SUM(stats.status_changes),
+                fn.SUM(stats.wait_sum),
+                fn.SUM(stats.wait_samples),
+                fn.MIN(stats.min_wait_time),
+                fn.MAX(stats.max_wait_time),
+            )
+            .where(_held_by(source, stats.stat_date, stats.metrics_version, stats.park_id))
+            .group_by(stats.ride)
+        )
+        minutes = self.interval_minutes
+        for ride, park, samples, running, down, incidents, longest, changes, wait_sum, waits, least, most in fetch(query):
+            operating_slots, down_slots = int(running) // minutes, int(down) // minutes
+            yield RideTally(
+                ride,
+                park,
+                int(samples),
+                rules.operated(operating_slots, down_slots),  # only rides that operated have downtime
+                operating_slots,
+                down_slots,
+                int(incidents),
+                int(longest) // minutes,
+                int(changes),
+                int(wait_sum),
+                int(waits),
+                least,
+                most,
+            )
+
+    def _operated(self, source: Stored) -> dict[int, set[int]]:
+        """Per park the rides that operated on any of the stored days."""
+        if source not in self._stored_rosters:
+            stats = DailyStats
+            query = stats.select(stats.park_id, stats.ride).where(
+                _held_by(source, stats.stat_date, stats.metrics_version, stats.park_id),
+                (stats.operating_minutes > 0) | (stats.total_downtime_minutes > 0),
+            )
+            rosters: dict[int, set[int]] = defaultdict(set)
+            for park_id, ride_id in fetch(query.distinct()):
+                rosters[park_id].add(ride_id)
+            self._stored_rosters[source] = rosters
+        return self._stored_rosters[source]
+
+
+def _held_by(source: Stored, day: Any, version: Any, park: Any) -> Expression:
+    """The condition that picks the rows of `source`, given a table's columns."""
+    picked: Expression = (version == source.version) & day.in_(source.days)
+    return picked if source.park_ids is None else picked & park.in_(source.park_ids)

@@ -1,0 +1,102 @@
+"""When a park was open: its posted schedule where it has one near, else what its rides did."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import date, timedelta
+from typing import NamedTuple
+
+from peewee import Case, fn
+
+from service import rules
+from service.database import fetch
+from service.models import ParkSchedule, RideStatusSnapshot
+from service.models.base import rows
+from service.periods import Interval, local_day
+from service.queries.tally import Readings, slots_of
+
+REACH = timedelta(days=rules.SCHEDULE_REACH_DAYS)
+
+
+class _Row(NamedTuple):
+    park_id: int
+    schedule_date: date | str  # SQLite gives text
+    schedule_type: int
+    opening_at: int
+    closing_at: int
+
+
+class Schedule(NamedTuple):
+    """One park's posted days, in order, and its OPERATING openings."""
+
+    dates: list[date]
+    openings: list[Interval]
+
+    def knows(self, day: date) -> bool:
+        """Whether any row lies within a week of the local date: then the park is closed outside its openings."""
+        nearest = bisect_left(self.dates, day - REACH)
+        return nearest < len(self.dates) and self.dates[nearest] <= day + REACH
+
+    def open_intervals(self, day: date, zone: str) -> list[Interval]:
+        """The openings inside the local day, overlapping and touching ones merged."""
+        bounds = local_day(day, zone)
+        return merged(part for opening in self.openings if (part := opening.cut(bounds)))
+
+
+NO_SCHEDULE = Schedule([], [])
+
+
+def schedules(first: date, last: date) -> dict[int, Schedule]:
+    """The schedules of all parks, with every row that can matter to local days from `first` to `last`."""
+    margin = REACH + timedelta(days=1)
+    query = ParkSchedule.select(
+        ParkSchedule.park,
+        ParkSchedule.schedule_date,
+        ParkSchedule.schedule_type,
+        ParkSchedule.opening_at,
+        ParkSchedule.closing_at,
+    ).where(ParkSchedule.schedule_date.between(first - margin, last + margin))
+    dates: dict[int, set[date]] = defaultdict(set)
+    openings: dict[int, list[Interval]] = defaultdict(list)
+    for row in rows(query, _Row):
+        dates[row.park_id].add(as_date(row.schedule_date))
+        if row.schedule_type == rules.ScheduleType.OPERATING and row.closing_at > row.opening_at:
+            openings[row.park_id].append(Interval(row.opening_at, row.closing_at))
+    return {park_id: Schedule(sorted(days), sorted(openings[park_id])) for park_id, days in dates.items()}
+
+
+def inferred_intervals(readings: Readings, day: date) -> list[Interval]:
+    """From the first to the last slot of the local day in which the park looks open; empty if it never does."""
+    snapshot = RideStatusSnapshot
+    bounds = local_day(day, readings.park.timezone)
+    picked = slots_of(readings, bounds, readings.ride_ids)
+    if picked is None:
+        return []
+    operating = fn.COUNT(Case(None, [(snapshot.is_operating, 1)]))
+    query = (
+        snapshot.select(snapshot.snapshot_time, fn.COUNT(snapshot.ride_id), operating)
+        .where(picked)
+        .group_by(snapshot.snapshot_time)
+    )
+    slots = [slot for slot, reporting, running in fetch(query) if rules.looks_open(running, reporting)]
+    return [Interval(min(slots), min(max(slots) + readings.step, bounds.end))] if slots else []
+
+
+def merged(intervals: Iterable[Interval]) -> list[Interval]:
+    """Overlapping and touching intervals as one, in order."""
+    result: list[Interval] = []
+    for interval in sorted(intervals):
+        if result and interval.start <= result[-1].end:
+            result[-1] = Interval(result[-1].start, max(result[-1].end, interval.end))
+        else:
+            result.append(interval)
+    return result
+
+
+def as_date(value: date | str) -> date:
+    """A DATE column as the driver gives it: MySQL a date, SQLite its text."""
+    return date.fromisoformat(value) if isinstance(value, str) else value
+
+

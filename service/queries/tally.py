@@ -1,0 +1,381 @@
+"""THE aggregation. One park and one Pacific day -> counts per ride and outages; everything else is arithmetic on these.
+
+SQL counts, Python judges: one SELECT groups a park's readings by ride over its open hours, a second streams the
+readings that may be outages, and Python folds both by `rules`. Always park by park: an index range of one park's rides
+is read many times faster than all rides joined with what their parks did. Counts are in slots.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from datetime import date
+from decimal import Decimal
+from functools import reduce
+from itertools import groupby, pairwise
+from operator import or_
+from typing import NamedTuple
+
+from peewee import Case, Expression, fn
+
+from service import rules
+from service.database import batches, fetch
+from service.models import RideStatusSnapshot
+from service.models.base import rows
+from service.periods import Interval, pacific_day
+from service.queries.catalog import ParkFacts
+
+GAPS_AT_ONCE = 100  # each gap is one OR term of a query
+
+
+class RideTally(NamedTuple):
+    """What one ride did in a span: slots, and waits in minutes. A ride that did not operate has only samples."""
+
+    ride_id: int
+    park_id: int
+    samples: int  # readings while the park was open
+    operated: bool
+    operating: int = 0
+    down: int = 0
+    incidents: int = 0
+    longest: int = 0
+    status_changes: int = 0
+    wait_sum: int = 0
+    wait_samples: int = 0
+    wait_min: int | None = None
+    wait_max: int | None = None
+
+    def plus(self, other: RideTally) -> RideTally:
+        """Both spans together."""
+        return RideTally(
+            self.ride_id,
+            self.park_id,
+            self.samples + other.samples,
+            self.operated or other.operated,
+            self.operating + other.operating,
+            self.down + other.down,
+            self.incidents + other.incidents,
+            max(self.longest, other.longest),
+            self.status_changes + other.status_changes,
+            self.wait_sum + other.wait_sum,
+            self.wait_samples + other.wait_samples,
+            _known(min, self.wait_min, other.wait_min),
+            _known(max, self.wait_max, other.wait_max),
+        )
+
+
+class ParkTally(NamedTuple):
+    """What one park did on a Pacific day or part of one, in slots; `slots` were observed of `open_slots`."""
+
+    park_id: int
+    day: date
+    slots: int
+    open_slots: int
+    roster_weight: int
+    rides_tracked: int
+    rides_with_downtime: int
+    operating: int
+    down: int
+    weighted_down: int
+    wait_sum: int
+    wait_samples: int
+    wait_max: int | None
+
+    @property
+    def score(self) -> Decimal | None:
+        """The shame score of the day or of the part."""
+        return rules.shame_score(self.weighted_down, self.roster_weight, self.slots)
+
+
+class Outage(NamedTuple):
+    """A run of down slots of one ride inside one opening of its park, not cut at midnight."""
+
+    ride_id: int
+    slots: tuple[int, ...]
+    told: bool
+    recovered: bool  # the ride operated again before its local day ended
+
+
+class DayTally(NamedTuple):
+    """Raw counts of one park and one Pacific day."""
+
+    slots: int
+    open_slots: int
+    rides: dict[int, RideTally]
+    outages: list[Outage]
+
+
+class Readings(NamedTuple):
+    """The readings of one park that may be counted: of these rides, in these slots, `step` seconds apart."""
+
+    park: ParkFacts
+    ride_ids: list[int]
+    held: Interval  # from the oldest reading to the newest slot that may be seen
+    step: int
+
+    def slots_in(self, span: Interval) -> int:
+        """How many slots lie in `span`."""
+        return -(-span.end // self.step) - -(-span.start // self.step)
+
+
+def count(readings: Readings, openings: Iterable[list[Interval]], day: date, until: int) -> DayTally:
+    """Count the slots of a park's Pacific day up to `until`. `openings`: its open intervals, a list per local day.
+
+    Whether a ride operated and its service window look at the whole day, and an outage is followed beyond midnight.
+    """
+    whole = pacific_day(day)
+    counted = Interval(whole.start, min(whole.end, until + 1))
+    total = DayTally(0, 0, {}, [])
+    for intervals in openings:
+        if any(opening.overlaps(whole) for opening in intervals):
+            total = _both(total, _LocalDay(readings, intervals, whole, counted).tally())
+    return total
+
+
+class _Counts(NamedTuple):
+    """One ride's row of the counting SELECT."""
+
+    ride_id: int
+    samples: int
+    operating: int
+    told: int
+    possible: int
+    first: int | None
+    last: int | None
+    wait_sum: int
+    wait_samples: int
+    wait_min: int | None
+    wait_max: int | None
+
+
+class _Suspect(NamedTuple):
+    """A reading that may be part of an outage."""
+
+    ride_id: int
+    slot: int
+    told: int
+
+
+class _LocalDay:
+    """The part that one local day of a park has in a Pacific day."""
+
+    def __init__(self, readings: Readings, intervals: list[Interval], whole: Interval, counted: Interval) -> None:
+        self.readings, self.intervals, self.whole, self.counted = readings, intervals, whole, counted
+        self.slots = self.open_slots = 0
+        self.inside: dict[int, list[_Counts]] = defaultdict(list)  # per ride: its rows of the counted slots
+        self.expected: set[int] = set()  # rides seen operating or told down that Pacific day
+        self.window: dict[int, tuple[int, int]] = {}  # per ride: first and last operating slot of the local day
+        self.suspected: set[int] = set()
+
+    def tally(self) -> DayTally:
+        """Count every piece of the openings, then judge."""
+        for opening in self.intervals:
+            for piece in opening.split(self.whole.start, self.counted.end, self.whole.end):
+                self._count(piece)
+        outages = [outage for opening in self.intervals for outage in self._outages(opening)]
+        of_ride: dict[int, list[Outage]] = defaultdict(list)
+        for outage in outages:
+            of_ride[outage.ride_id].append(outage)
+        rides = {ride_id: self._ride(ride_id, found, of_ride[ride_id]) for ride_id, found in self.inside.items()}
+        return DayTally(self.slots, self.open_slots, rides, outages)
+
+    def _count(self, piece: Interval) -> None:
+        found = _ride_counts(self.readings, piece)
+        is_counted = self.counted.start <= piece.start and piece.end <= self.counted.end
+        if is_counted:
+            self.open_slots += self.readings.slots_in(piece)
+            self.slots += _observed_slots(self.readings, piece, found)
+        for row in found:
+            if is_counted:
+                self.inside[row.ride_id].append(row)
+            if piece.overlaps(self.whole) and rules.operated(row.operating, row.told):
+                self.expected.add(row.ride_id)
+            if row.first is not None and row.last is not None:
+                first, last = self.window.get(row.ride_id, (row.first, row.last))
+                self.window[row.ride_id] = (min(first, row.first), max(last, row.last))
+            if row.told or row.possible:
+                self.suspected.add(row.ride_id)
+
+    def _outages(self, opening: Interval) -> list[Outage]:
+        suspects = _suspects(self.readings, opening, sorted(self.suspected)) if self.suspected else []
+        judged = [(row, rules.is_down(row.slot, bool(row.told), *self._window(row.ride_id))) for row in suspects]
+        interrupted = _interrupted(self.readings, _gaps(judged, self.readings.step))
+        found: list[Outage] = []
+        for ride_id, group in groupby(judged, key=lambda pair: pair[0].ride_id):
+            last = self._window(ride_id)[1] or 0
+            for run in _runs(group, self.readings.step, interrupted):
+                slots = tuple(row.slot for row in run)
+                found.append(Outage(ride_id, slots, any(row.told for row in run), last > slots[-1]))
+        return found
+
+    def _window(self, ride_id: int) -> tuple[int | None, int | None]:
+        return self.window.get(ride_id, (None, None))
+
+    def _ride(self, ride_id: int, counts: list[_Counts], outages: list[Outage]) -> RideTally:
+        samples = sum(row.samples for row in counts)
+        if ride_id not in self.expected:
+            return RideTally(ride_id, self.readings.park.park_id, samples, operated=False)
+        cut = ([slot for slot in outage.slots if self.counted.has(slot)] for outage in outages)
+        within = [slots for slots in cut if slots]
+        changes = sum(self.counted.has(outage.slots[0]) for outage in outages)
+        changes += sum(outage.recovered and self.counted.has(outage.slots[-1]) for outage in outages)
+        return RideTally(
+            ride_id,
+            self.readings.park.park_id,
+            samples,
+            operated=True,
+            operating=sum(row.operating for row in counts),
+            down=sum(len(slots) for slots in within),
+            incidents=len(within),
+            longest=max((len(slots) for slots in within), default=0),
+            status_changes=changes,
+            wait_sum=sum(int(row.wait_sum) for row in counts),
+            wait_samples=sum(row.wait_samples for row in counts),
+            wait_min=min((row.wait_min for row in counts if row.wait_min is not None), default=None),
+            wait_max=max((row.wait_max for row in counts if row.wait_max is not None), default=None),
+        )
+
+
+# --- the SELECTs -----------------------------------------------------------------------------------------------------
+
+
+def slots_of(readings: Readings, span: Interval, ride_ids: list[int]) -> Expression | None:
+    """The condition that picks these rides' readings in `span`; None where none can exist."""
+    seen = span.cut(readings.held)
+    if seen is None or not ride_ids:
+        return None
+    snapshot = RideStatusSnapshot
+    picked: Expression = snapshot.ride_id.in_(ride_ids) & snapshot.snapshot_time.between(seen.start, seen.end - 1)
+    return picked
+
+
+def _ride_counts(readings: Readings, span: Interval) -> list[_Counts]:
+    """Per ride with readings in `span`: how many, how many of each kind, first and last operating slot, waits."""
+    snapshot = RideStatusSnapshot
+    picked = slots_of(readings, span, readings.ride_ids)
+    if picked is None:
+        return []
+    reading = (snapshot.status, snapshot.is_open, snapshot.wait_time)
+    operating = Case(None, [(rules.is_operating(*reading), snapshot.snapshot_time)])
+    wait = Case(None, [(rules.counts_as_wait(*reading), snapshot.wait_time)])
+    query = (
+        snapshot.select(
+            snapshot.ride_id,
+            fn.COUNT(snapshot.snapshot_time),
+            fn.COUNT(operating),
+            fn.COUNT(Case(None, [(rules.is_told_down(snapshot.status), 1)])),
+            fn.COUNT(Case(None, [(rules.is_possibly_down(readings.park.park_type, *reading), 1)])),
+            fn.MIN(operating),
+            fn.MAX(operating),
+            fn.COALESCE(fn.SUM(wait), 0),
+            fn.COUNT(wait),
+            fn.MIN(wait),
+            fn.MAX(wait),
+        )
+        .where(picked)
+        .group_by(snapshot.ride_id)
+    )
+    return list(rows(query, _Counts))
+
+
+def _observed_slots(readings: Readings, span: Interval, found: list[_Counts]) -> int:
+    """In how many slots of `span` any of the rides has a reading."""
+    seen = span.cut(readings.held)
+    most = max((row.samples for row in found), default=0)
+    if seen is None or not most or most == readings.slots_in(seen):
+        return most  # a ride that reported in every slot there is spares the second look
+    picked = slots_of(readings, span, readings.ride_ids)
+    query = RideStatusSnapshot.select(fn.COUNT(RideStatusSnapshot.snapshot_time.distinct())).where(picked)
+    return int(fetch(query)[0][0])
+
+
+def _suspects(readings: Readings, opening: Interval, ride_ids: list[int]) -> list[_Suspect]:
+    """The readings of these rides that are told or possibly down, by ride and slot."""
+    snapshot = RideStatusSnapshot
+    picked = slots_of(readings, opening, ride_ids)
+    if picked is None:
+        return []
+    told = rules.is_told_down(snapshot.status)
+    reading = (snapshot.status, snapshot.is_open, snapshot.wait_time)
+    query = (
+        snapshot.select(snapshot.ride_id, snapshot.snapshot_time, told)
+        .where(picked, told | rules.is_possibly_down(readings.park.park_type, *reading))
+        .order_by(snapshot.ride_id, snapshot.snapshot_time)
+    )
+    return list(rows(query, _Suspect))
+
+
+class _Gap(NamedTuple):
+    """Two down slots of a ride in a row that are not neighbours, but near enough to be one outage."""
+
+    ride_id: int
+    after: int
+    until: int
+
+
+def _gaps(judged: list[tuple[_Suspect, bool]], step: int) -> list[_Gap]:
+    return [
+        _Gap(row.ride_id, row.slot, next_row.slot)
+        for (row, down), (next_row, next_down) in pairwise(judged)
+        if down and next_down and row.ride_id == next_row.ride_id and 0 < next_row.slot - row.slot - step <= rules.OUTAGE_GAP_SECONDS
+    ]
+
+
+def _interrupted(readings: Readings, gaps: list[_Gap]) -> set[tuple[int, int]]:
+    """The (ride, slot after which) of the gaps that are not silence: a reading in between says the ride was not down."""
+    snapshot = RideStatusSnapshot
+    found: set[tuple[int, int]] = set()
+    for some in batches(gaps, GAPS_AT_ONCE):
+        between = [
+            (snapshot.ride_id == gap.ride_id)
+            & (snapshot.snapshot_time > gap.after)
+            & (snapshot.snapshot_time < gap.until)
+            for gap in some
+        ]
+        query = snapshot.select(snapshot.ride_id, snapshot.snapshot_time).where(reduce(or_, between))
+        known = fetch(query)
+        found |= {
+            (gap.ride_id, gap.after)
+            for gap in some
+            if any(ride_id == gap.ride_id and gap.after < slot < gap.until for ride_id, slot in known)
+        }
+    return found
+
+
+def _runs(
+    judged: Iterable[tuple[_Suspect, bool]], step: int, interrupted: set[tuple[int, int]]
+) -> Iterator[list[_Suspect]]:
+    """The outages of one ride: a known slot that is not down ends one, up to 30 minutes of silence do not."""
+    run: list[_Suspect] = []
+    for row, down in judged:
+        if run and down:
+            silence = row.slot - run[-1].slot - step
+            if silence > rules.OUTAGE_GAP_SECONDS or (row.ride_id, run[-1].slot) in interrupted:
+                yield run
+                run = []
+        elif run:
+            yield run
+            run = []
+        if down:
+            run.append(row)
+    if run:
+        yield run
+
+
+# --- small arithmetic ------------------------------------------------------------------------------------------------
+
+
+def _both(one: DayTally, other: DayTally) -> DayTally:
+    """Two local days' parts of one Pacific day."""
+    rides = dict(one.rides)
+    for ride_id, ride in other.rides.items():
+        rides[ride_id] = rides[ride_id].plus(ride) if ride_id in rides else ride
+    return DayTally(
+        one.slots + other.slots, one.open_slots + other.open_slots, rides, one.outages + other.outages
+    )
+
+
+def _known(pick: Callable[..., int], *values: int | None) -> int | None:
+    """The least or greatest of the values that are known."""
+    known = [value for value in values if value is not None]
+    return pick(known) if known else None

@@ -1,0 +1,1 @@
+"""HTTP: a request makes three stops, route, query, JSON."""
