@@ -1,7 +1,7 @@
 """THE aggregation. One park and one Pacific day -> counts per ride and outages; everything else is arithmetic on these.
 
-SQL counts, Python judges: one SELECT groups a park's readings by ride over its open hours, a second streams the
-readings that may be outages, and Python folds both by `rules`. Always park by park: an index range of one park's rides
+SQL counts, Python judges: one SELECT groups a park's readings by ride and by what was said over its open hours, a
+second streams the readings that may be outages, and Python folds both by `rules`. Always park by park: an index range of one park's rides
 is read many times faster than all rides joined with what their parks did. Counts are in slots.
 """
 
@@ -11,12 +11,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date
 from decimal import Decimal
-from functools import reduce
+from functools import lru_cache, reduce
 from itertools import groupby, pairwise
 from operator import or_
 from typing import NamedTuple
 
-from peewee import Case, Expression, fn
+from peewee import Expression, fn
 
 from service import rules
 from service.database import batches, fetch
@@ -132,20 +132,67 @@ def count(readings: Readings, openings: Iterable[list[Interval]], day: date, unt
     return total
 
 
-class _Counts(NamedTuple):
-    """One ride's row of the counting SELECT."""
+class _Kind(NamedTuple):
+    """What the rules say of a reading."""
+
+    operating: bool
+    told: bool
+    possible: bool
+    counts: bool  # its wait does
+
+
+@lru_cache(maxsize=256)
+def _kind(park_type: rules.ParkType, status: int | None, is_open: int | None, posted: int | None) -> _Kind:
+    """Judge readings that are alike; `posted` is 1 for a wait above 0, 0 for a wait of 0, None for no wait."""
+    return _Kind(
+        rules.is_operating(status, is_open, posted),
+        rules.is_told_down(status),
+        rules.is_possibly_down(park_type, status, is_open, posted),
+        rules.counts_as_wait(status, is_open, posted),
+    )
+
+
+class _Alike(NamedTuple):
+    """A row of the counting SELECT: the readings of a ride that the rules cannot tell apart."""
 
     ride_id: int
-    samples: int
-    operating: int
-    told: int
-    possible: int
-    first: int | None
-    last: int | None
-    wait_sum: int
-    wait_samples: int
+    status: int | None
+    is_open: int | None
+    posted: int | None
+    readings: int
+    first: int
+    last: int
+    wait_sum: int | None
     wait_min: int | None
     wait_max: int | None
+
+
+class _Counts:
+    """One ride's counts in a piece of its park's day."""
+
+    def __init__(self, ride_id: int) -> None:
+        self.ride_id = ride_id
+        self.samples = self.operating = self.told = self.possible = self.wait_sum = self.wait_samples = 0
+        self.first: int | None = None
+        self.last: int | None = None
+        self.wait_min: int | None = None
+        self.wait_max: int | None = None
+
+    def add(self, kind: _Kind, row: _Alike) -> None:
+        """Count readings of one kind."""
+        self.samples += row.readings
+        if kind.operating:
+            self.operating += row.readings
+            self.first, self.last = _known(min, self.first, row.first), _known(max, self.last, row.last)
+        if kind.told:
+            self.told += row.readings
+        if kind.possible:
+            self.possible += row.readings
+        if kind.counts:
+            self.wait_sum += int(row.wait_sum or 0)
+            self.wait_samples += row.readings
+            self.wait_min = _known(min, self.wait_min, row.wait_min)
+            self.wait_max = _known(max, self.wait_max, row.wait_max)
 
 
 class _Suspect(NamedTuple):
@@ -229,7 +276,7 @@ class _LocalDay:
             incidents=len(within),
             longest=max((len(slots) for slots in within), default=0),
             status_changes=changes,
-            wait_sum=sum(int(row.wait_sum) for row in counts),
+            wait_sum=sum(row.wait_sum for row in counts),
             wait_samples=sum(row.wait_samples for row in counts),
             wait_min=min((row.wait_min for row in counts if row.wait_min is not None), default=None),
             wait_max=max((row.wait_max for row in counts if row.wait_max is not None), default=None),
@@ -250,32 +297,34 @@ def slots_of(readings: Readings, span: Interval, ride_ids: list[int]) -> Express
 
 
 def _ride_counts(readings: Readings, span: Interval) -> list[_Counts]:
-    """Per ride with readings in `span`: how many, how many of each kind, first and last operating slot, waits."""
+    """Per ride with readings in `span`: how many of each kind, first and last operating slot, waits.
+
+    The database groups readings that are alike and knows no rule; what they mean is judged here. That is also a third
+    faster than conditional sums over the same rows.
+    """
     snapshot = RideStatusSnapshot
     picked = slots_of(readings, span, readings.ride_ids)
     if picked is None:
         return []
-    reading = (snapshot.status, snapshot.is_open, snapshot.wait_time)
-    operating = Case(None, [(rules.is_operating(*reading), snapshot.snapshot_time)])
-    wait = Case(None, [(rules.counts_as_wait(*reading), snapshot.wait_time)])
+    alike = (snapshot.ride_id, snapshot.status, snapshot.is_open, snapshot.wait_time > 0)
     query = (
         snapshot.select(
-            snapshot.ride_id,
+            *alike,
             fn.COUNT(snapshot.snapshot_time),
-            fn.COUNT(operating),
-            fn.COUNT(Case(None, [(rules.is_told_down(snapshot.status), 1)])),
-            fn.COUNT(Case(None, [(rules.is_possibly_down(readings.park.park_type, *reading), 1)])),
-            fn.MIN(operating),
-            fn.MAX(operating),
-            fn.COALESCE(fn.SUM(wait), 0),
-            fn.COUNT(wait),
-            fn.MIN(wait),
-            fn.MAX(wait),
+            fn.MIN(snapshot.snapshot_time),
+            fn.MAX(snapshot.snapshot_time),
+            fn.SUM(snapshot.wait_time),
+            fn.MIN(snapshot.wait_time),
+            fn.MAX(snapshot.wait_time),
         )
         .where(picked)
-        .group_by(snapshot.ride_id)
+        .group_by(*alike)
     )
-    return list(rows(query, _Counts))
+    found: dict[int, _Counts] = {}
+    for row in rows(query, _Alike):
+        counts = found.get(row.ride_id) or found.setdefault(row.ride_id, _Counts(row.ride_id))
+        counts.add(_kind(readings.park.park_type, row.status, row.is_open, row.posted), row)
+    return list(found.values())
 
 
 def _observed_slots(readings: Readings, span: Interval, found: list[_Counts]) -> int:

@@ -1,0 +1,60 @@
+"""Commands that compute: the daily statistics."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from time import monotonic
+
+import click
+
+from cli.output import emit, open_for, progress
+from service import clock, rules
+from service.config import Settings
+from service.jobs import daily
+
+
+@click.command()
+@click.option("--through", type=click.DateTime(["%Y-%m-%d"]), help="Last Pacific day to compute (default: yesterday).")
+@click.option("--dry-run", is_flag=True, help="Say which days would be computed, and stop.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+@click.pass_obj
+def aggregate(settings: Settings, through: datetime | None, dry_run: bool, as_json: bool) -> None:
+    """Compute the daily statistics that are missing or no longer right.
+
+    Every finished Pacific day from the first reading's on is looked at, newest first. Nothing else is touched, so it
+    can be stopped at any moment and run again.
+    """
+    open_for(settings, time_limit=False)
+    now = clock.now()
+    last = through.date() if through else None
+    days = daily.missing_days(now, rules.METRICS_VERSION, last)
+    if dry_run:
+        found = [str(day) for day in days]
+        emit(as_json, {"days": found, "dry_run": True}, [*found, f"{len(days)} days would be computed."])
+        return
+    started = monotonic()
+    with progress(None, "Computing days", length=len(days)) as bar:
+        report = daily.aggregate(now, last, lambda _day: bar.update(1))
+    emit(as_json, _result(report), _lines(report, monotonic() - started))
+
+
+def _result(report: daily.Report) -> dict[str, object]:
+    return {
+        "days": [str(day) for day in report.days],
+        "rows": report.rows,
+        "samples": report.samples,
+        "metrics_version": rules.METRICS_VERSION,
+    }
+
+
+def _lines(report: daily.Report, seconds: float) -> list[str]:
+    if not report.days:
+        return ["Every finished day is computed already."]
+    return [
+        f"Computed {_days(report.days)} in {seconds:.1f} s:"
+        f" {report.rows:,} rows from {report.samples:,} readings in open hours."
+    ]
+
+
+def _days(days: list[date]) -> str:
+    return f"{days[0]}" if len(days) == 1 else f"{len(days)} days, {days[-1]} to {days[0]},"
