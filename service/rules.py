@@ -179,4 +179,4 @@ def rounded(value: Decimal | None, places: int) -> float | None:
     """`value` rounded half up to `places` decimals, as a JSON number; None stays None."""
     if value is None:
         return None
-    return float(value.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP))
+    return float(value.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)) + 0.0  # never -0.0
