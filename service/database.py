@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from peewee import Database, DatabaseProxy, Field, Model, MySQLDatabase, PeeweeException, Query, SqliteDatabase
+from peewee import __exception_wrapper__  # type: ignore[attr-defined]
 from playhouse.pool import PooledMySQLDatabase  # type: ignore[import-untyped]
 
 from service.config import Settings
@@ -19,7 +22,6 @@ db = DatabaseProxy()
 log = logging.getLogger("service.sql")
 
 BATCH_ROWS = 1000
-SQLITE_VARIABLES = 30_000  # SQLite refuses statements with more than 32,766 parameters
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1", "")
 # What every MySQL/MariaDB session starts with. The version-guarded comments pick each server's own names: MariaDB
@@ -29,7 +31,8 @@ SESSION_SQL = (
     " /*M!100100 , max_statement_time = {seconds} , tx_read_only = {read_only} */"
     " /*!50720 , max_execution_time = {milliseconds} , transaction_read_only = {read_only} */"
 )
-UNREACHABLE_CODES = {1040, 1044, 1045, 1049, 1130, 1698, 2002, 2003, 2005, 2006, 2013, 2055}
+# 0 is what pymysql says of a connection that is gone already: the rollback after the error that told so.
+UNREACHABLE_CODES = {0, 1040, 1044, 1045, 1049, 1130, 1698, 2002, 2003, 2005, 2006, 2013, 2055}
 TIMEOUT_CODES = {1969, 3024, 1205}
 
 
@@ -39,7 +42,10 @@ def open_database(settings: Settings, *, read_only: bool = False, time_limit: bo
     `read_only` sessions cannot write, whatever the code does; `time_limit` puts the statement time-out on them
     (off for schema changes). Raises BadRequest for a URL that cannot be used.
     """
-    parts = urlsplit(settings.database_url)
+    try:
+        parts = urlsplit(settings.database_url)
+    except ValueError as error:
+        raise BadRequest(f"DATABASE_URL is not a URL: {error}.") from None
     if parts.scheme == "sqlite":
         database = _sqlite(settings.database_url, read_only)
     elif parts.scheme in ("mysql", "mariadb"):
@@ -57,7 +63,10 @@ def _sqlite(url: str, read_only: bool) -> Database:
     name = unquote(url.removeprefix("sqlite:///"))
     if not url.startswith("sqlite:///") or not name:
         raise BadRequest("DATABASE_URL for SQLite is sqlite:///relative/path.db or sqlite:////absolute/path.db.")
-    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unreachable(f"The database cannot be reached ({error}): check DATABASE_URL.") from error
     pragmas = {
         "journal_mode": "wal",
         "synchronous": "normal",
@@ -119,7 +128,7 @@ def is_mysql() -> bool:
 def check_server() -> None:
     """Connect and refuse a server that would change data silently. Raises Unavailable."""
     try:
-        db.connect(reuse_if_open=True)
+        _connect()
         mode = str(db.execute_sql("SELECT @@SESSION.sql_mode").fetchone()[0]) if is_mysql() else "STRICT_ALL_TABLES"
     except PeeweeException as error:
         raise explained(error) from error
@@ -130,6 +139,19 @@ def check_server() -> None:
         )
 
 
+def _connect() -> None:
+    """Connect. Of two processes that open a new SQLite file at once one is refused the change to WAL: it tries again."""
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            db.connect(reuse_if_open=True)
+            return
+        except PeeweeException as error:
+            if "database is locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+
+
 def explained(error: Exception) -> ServiceError:
     """What a driver's error means for the user, in one sentence."""
     code = error.args[0] if error.args and isinstance(error.args[0], int) else None
@@ -138,8 +160,9 @@ def explained(error: Exception) -> ServiceError:
         return Unavailable("The query took longer than the statement time-out: narrow the question or try again later.")
     if code == 1146 or "no such table" in text or "no such column" in text or code == 1054:
         return Unavailable("The database schema is not up to date: run `cli migrate`.")
-    if code in UNREACHABLE_CODES or code is None and "unable to open database" in text:
-        return Unreachable(f"The database cannot be reached ({text}): check DATABASE_URL and that the server runs.")
+    if code in UNREACHABLE_CODES or "unable to open database" in text or "file is not a database" in text:
+        reason = text or "connection lost"
+        return Unreachable(f"The database cannot be reached ({reason}): check DATABASE_URL and that the server runs.")
     if "locked" in text:
         return Unavailable("The database is locked by another writer: try again when it has finished.")
     return ServiceError(f"The database refused a statement: {text}")
@@ -157,21 +180,39 @@ def fetch(query: Query) -> list[tuple[Any, ...]]:
     return cast("list[tuple[Any, ...]]", list(db.execute(query).fetchall()))
 
 
+def fetch_prepared(make: Callable[..., Query], values: Sequence[int], *shape: Hashable) -> list[tuple[Any, ...]]:
+    """All rows of `make(values, *shape)`, whose text is written once for every number of values and shape.
+
+    peewee takes longer to write the statement of a tally than to hand over its rows. The text is made with markers,
+    -1, -2, ..., in the place of `values`, which `make` must put into the query as they are and none may be negative.
+    """
+    sql, parameters = _prepared(is_mysql(), make, len(values), shape)
+    filled = [values[-1 - given] if type(given) is int and given < 0 else given for given in parameters]
+    return cast("list[tuple[Any, ...]]", list(db.execute_sql(sql, filled).fetchall()))
+
+
+@lru_cache(maxsize=1024)
+def _prepared(mysql: bool, make: Callable[..., Query], size: int, shape: tuple[Hashable, ...]) -> tuple[str, list[Any]]:
+    return cast("tuple[str, list[Any]]", db.get_sql_context().sql(make(list(range(-1, -1 - size, -1)), *shape)).query())
+
+
 def upsert(
     model: type[Model], fields: Sequence[Field[Any]], rows: Iterable[Sequence[object]], *, key: Sequence[Field[Any]]
 ) -> int:
     """Insert `rows` (laid out as `fields`); a row whose `key` exists replaces it. Returns the rows sent."""
     names = {field.name for field in key}  # by name: == on fields makes an expression, so `in` would always be true
     kept = [field for field in fields if field.name not in names]
-    size = max(1, min(BATCH_ROWS, SQLITE_VARIABLES // len(fields)))
+    conflict = {"preserve": kept} if is_mysql() else {"preserve": kept, "conflict_target": list(key)}
+    convert: list[Callable[[object], object]] = [field.db_value for field in fields]
     sent = 0
-    for batch in batches(rows, size):
-        query = model.insert_many(batch, fields=list(fields))
-        if is_mysql():
-            query = query.on_conflict(preserve=kept)
-        else:
-            query = query.on_conflict(conflict_target=list(key), preserve=kept)
-        query.execute()
+    for batch in batches(rows, BATCH_ROWS):
+        # peewee writes the statement of one row, the driver repeats it: three times as fast as a statement of many.
+        sql, values = model.insert_many(batch[:1], fields=list(fields)).on_conflict(**conflict).sql()
+        defaults = values[len(fields) :]  # of columns that are not in `fields`
+        laid_out = [[*(to(value) for to, value in zip(convert, row, strict=True)), *defaults] for row in batch]
+        # No savepoint inside a transaction: after a deadlock MySQL has none, and going back to it would hide the error.
+        with nullcontext() if db.in_transaction() else db.atomic(), __exception_wrapper__:
+            db.cursor().executemany(sql, laid_out)
         sent += len(batch)
     return sent
 

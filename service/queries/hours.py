@@ -8,14 +8,13 @@ from collections.abc import Iterable
 from datetime import date, timedelta
 from typing import NamedTuple
 
-from peewee import Case, fn
+from peewee import Case, Query, fn
 
 from service import rules
-from service.database import fetch
 from service.models import ParkSchedule, RideStatusSnapshot
 from service.models.base import rows
 from service.periods import Interval, local_day
-from service.queries.tally import Readings, slots_of
+from service.queries.tally import Readings, fetch_slots, picked
 
 REACH = timedelta(days=rules.SCHEDULE_REACH_DAYS)
 
@@ -69,19 +68,21 @@ def schedules(first: date, last: date) -> dict[int, Schedule]:
 
 def inferred_intervals(readings: Readings, day: date) -> list[Interval]:
     """From the first to the last slot of the local day in which the park looks open; empty if it never does."""
-    snapshot = RideStatusSnapshot
     bounds = local_day(day, readings.park.timezone)
-    picked = slots_of(readings, bounds, readings.ride_ids)
-    if picked is None:
-        return []
+    found = fetch_slots(_reporting, readings, bounds, readings.ride_ids)
+    slots = [slot for slot, reporting, running in found if rules.looks_open(running, reporting)]
+    return [Interval(min(slots), min(max(slots) + readings.step, bounds.end))] if slots else []
+
+
+def _reporting(values: list[int]) -> Query:
+    """Per slot: how many of the rides report, and how many of those operate."""
+    snapshot = RideStatusSnapshot
     operating = fn.COUNT(Case(None, [(snapshot.is_operating, 1)]))
-    query = (
+    return (
         snapshot.select(snapshot.snapshot_time, fn.COUNT(snapshot.ride_id), operating)
-        .where(picked)
+        .where(picked(values))
         .group_by(snapshot.snapshot_time)
     )
-    slots = [slot for slot, reporting, running in fetch(query) if rules.looks_open(running, reporting)]
-    return [Interval(min(slots), min(max(slots) + readings.step, bounds.end))] if slots else []
 
 
 def merged(intervals: Iterable[Interval]) -> list[Interval]:

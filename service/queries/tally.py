@@ -8,20 +8,19 @@ is read many times faster than all rides joined with what their parks did. Count
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from datetime import date
 from decimal import Decimal
 from functools import lru_cache, reduce
 from itertools import groupby, pairwise
-from operator import or_
-from typing import NamedTuple
+from operator import and_, or_
+from typing import Any, NamedTuple
 
-from peewee import Expression, fn
+from peewee import Expression, Query, fn
 
 from service import rules
-from service.database import batches, fetch
+from service.database import batches, fetch, fetch_prepared
 from service.models import RideStatusSnapshot
-from service.models.base import rows
 from service.periods import Interval, pacific_day
 from service.queries.catalog import ParkFacts
 
@@ -172,7 +171,8 @@ class _Counts:
 
     def __init__(self, ride_id: int) -> None:
         self.ride_id = ride_id
-        self.samples = self.operating = self.told = self.possible = self.wait_sum = self.wait_samples = 0
+        self.samples = self.operating = self.told = self.wait_sum = self.wait_samples = 0
+        self.suspicious: set[Look] = set()
         self.first: int | None = None
         self.last: int | None = None
         self.wait_min: int | None = None
@@ -186,8 +186,8 @@ class _Counts:
             self.first, self.last = _known(min, self.first, row.first), _known(max, self.last, row.last)
         if kind.told:
             self.told += row.readings
-        if kind.possible:
-            self.possible += row.readings
+        if kind.told or kind.possible:
+            self.suspicious.add((row.status, row.is_open, row.posted))
         if kind.counts:
             self.wait_sum += int(row.wait_sum or 0)
             self.wait_samples += row.readings
@@ -200,7 +200,10 @@ class _Suspect(NamedTuple):
 
     ride_id: int
     slot: int
-    told: int
+    status: int | None
+
+
+Look = tuple[int | None, int | None, int | None]  # status, open flag, and whether a wait is posted, of like readings
 
 
 class _LocalDay:
@@ -212,7 +215,8 @@ class _LocalDay:
         self.inside: dict[int, list[_Counts]] = defaultdict(list)  # per ride: its rows of the counted slots
         self.expected: set[int] = set()  # rides seen operating or told down that Pacific day
         self.window: dict[int, tuple[int, int]] = {}  # per ride: first and last operating slot of the local day
-        self.suspected: set[int] = set()
+        self.suspected: set[int] = set()  # rides with readings that may be outages, and how those look
+        self.suspicious: set[Look] = set()
 
     def tally(self) -> DayTally:
         """Count every piece of the openings, then judge."""
@@ -240,20 +244,25 @@ class _LocalDay:
             if row.first is not None and row.last is not None:
                 first, last = self.window.get(row.ride_id, (row.first, row.last))
                 self.window[row.ride_id] = (min(first, row.first), max(last, row.last))
-            if row.told or row.possible:
+            if row.suspicious:
                 self.suspected.add(row.ride_id)
+                self.suspicious |= row.suspicious
 
     def _outages(self, opening: Interval) -> list[Outage]:
-        suspects = _suspects(self.readings, opening, sorted(self.suspected)) if self.suspected else []
-        judged = [(row, rules.is_down(row.slot, bool(row.told), *self._window(row.ride_id))) for row in suspects]
+        suspects = _suspects(self.readings, opening, sorted(self.suspected), self.suspicious)
+        judged = [(row, self._is_down(row)) for row in suspects]
         interrupted = _interrupted(self.readings, _gaps(judged, self.readings.step))
         found: list[Outage] = []
         for ride_id, group in groupby(judged, key=lambda pair: pair[0].ride_id):
             last = self._window(ride_id)[1] or 0
             for run in _runs(group, self.readings.step, interrupted):
                 slots = tuple(row.slot for row in run)
-                found.append(Outage(ride_id, slots, any(row.told for row in run), last > slots[-1]))
+                told = any(rules.is_told_down(row.status) for row in run)
+                found.append(Outage(ride_id, slots, told, last > slots[-1]))
         return found
+
+    def _is_down(self, row: _Suspect) -> bool:
+        return rules.is_down(row.slot, rules.is_told_down(row.status), *self._window(row.ride_id))
 
     def _window(self, ride_id: int) -> tuple[int | None, int | None]:
         return self.window.get(ride_id, (None, None))
@@ -286,14 +295,22 @@ class _LocalDay:
 # --- the SELECTs -----------------------------------------------------------------------------------------------------
 
 
-def slots_of(readings: Readings, span: Interval, ride_ids: list[int]) -> Expression | None:
-    """The condition that picks these rides' readings in `span`; None where none can exist."""
+def fetch_slots(
+    make: Callable[..., Query], readings: Readings, span: Interval, ride_ids: list[int], *shape: Hashable
+) -> list[tuple[Any, ...]]:
+    """The rows of `make(values, *shape)` for these rides and the seen part of `span`; see `picked` for the values."""
     seen = span.cut(readings.held)
     if seen is None or not ride_ids:
-        return None
+        return []
+    return fetch_prepared(make, [*ride_ids, seen.start, seen.end - 1], *shape)
+
+
+def picked(values: list[int]) -> Expression:
+    """The condition that picks readings: the rides' ids, then the first and the last slot."""
+    *ride_ids, first, last = values
     snapshot = RideStatusSnapshot
-    picked: Expression = snapshot.ride_id.in_(ride_ids) & snapshot.snapshot_time.between(seen.start, seen.end - 1)
-    return picked
+    condition: Expression = snapshot.ride_id.in_(ride_ids) & snapshot.snapshot_time.between(first, last)
+    return condition
 
 
 def _ride_counts(readings: Readings, span: Interval) -> list[_Counts]:
@@ -302,12 +319,17 @@ def _ride_counts(readings: Readings, span: Interval) -> list[_Counts]:
     The database groups readings that are alike and knows no rule; what they mean is judged here. That is also a third
     faster than conditional sums over the same rows.
     """
+    found: dict[int, _Counts] = {}
+    for row in map(_Alike._make, fetch_slots(_counting, readings, span, readings.ride_ids)):
+        counts = found.get(row.ride_id) or found.setdefault(row.ride_id, _Counts(row.ride_id))
+        counts.add(_kind(readings.park.park_type, row.status, row.is_open, row.posted), row)
+    return list(found.values())
+
+
+def _counting(values: list[int]) -> Query:
     snapshot = RideStatusSnapshot
-    picked = slots_of(readings, span, readings.ride_ids)
-    if picked is None:
-        return []
     alike = (snapshot.ride_id, snapshot.status, snapshot.is_open, snapshot.wait_time > 0)
-    query = (
+    return (
         snapshot.select(
             *alike,
             fn.COUNT(snapshot.snapshot_time),
@@ -317,14 +339,9 @@ def _ride_counts(readings: Readings, span: Interval) -> list[_Counts]:
             fn.MIN(snapshot.wait_time),
             fn.MAX(snapshot.wait_time),
         )
-        .where(picked)
+        .where(picked(values))
         .group_by(*alike)
     )
-    found: dict[int, _Counts] = {}
-    for row in rows(query, _Alike):
-        counts = found.get(row.ride_id) or found.setdefault(row.ride_id, _Counts(row.ride_id))
-        counts.add(_kind(readings.park.park_type, row.status, row.is_open, row.posted), row)
-    return list(found.values())
 
 
 def _observed_slots(readings: Readings, span: Interval, found: list[_Counts]) -> int:
@@ -333,25 +350,29 @@ def _observed_slots(readings: Readings, span: Interval, found: list[_Counts]) ->
     most = max((row.samples for row in found), default=0)
     if seen is None or not most or most == readings.slots_in(seen):
         return most  # a ride that reported in every slot there is spares the second look
-    picked = slots_of(readings, span, readings.ride_ids)
-    query = RideStatusSnapshot.select(fn.COUNT(RideStatusSnapshot.snapshot_time.distinct())).where(picked)
-    return int(fetch(query)[0][0])
+    return int(fetch_slots(_observing, readings, span, readings.ride_ids)[0][0])
 
 
-def _suspects(readings: Readings, opening: Interval, ride_ids: list[int]) -> list[_Suspect]:
-    """The readings of these rides that are told or possibly down, by ride and slot."""
+def _observing(values: list[int]) -> Query:
     snapshot = RideStatusSnapshot
-    picked = slots_of(readings, opening, ride_ids)
-    if picked is None:
-        return []
-    told = rules.is_told_down(snapshot.status)
-    reading = (snapshot.status, snapshot.is_open, snapshot.wait_time)
-    query = (
-        snapshot.select(snapshot.ride_id, snapshot.snapshot_time, told)
-        .where(picked, told | rules.is_possibly_down(readings.park.park_type, *reading))
+    return snapshot.select(fn.COUNT(snapshot.snapshot_time.distinct())).where(picked(values))
+
+
+def _suspects(readings: Readings, opening: Interval, ride_ids: list[int], looks: set[Look]) -> list[_Suspect]:
+    """The readings of these rides that look like one of these, by ride and slot."""
+    found = fetch_slots(_suspecting, readings, opening, ride_ids, frozenset(looks))
+    return [_Suspect._make(row) for row in found]
+
+
+def _suspecting(values: list[int], looks: frozenset[Look]) -> Query:
+    snapshot = RideStatusSnapshot
+    columns = (snapshot.status, snapshot.is_open, snapshot.wait_time > 0)
+    alike = (reduce(and_, (column == value for column, value in zip(columns, look, strict=True))) for look in looks)
+    return (
+        snapshot.select(snapshot.ride_id, snapshot.snapshot_time, snapshot.status)
+        .where(picked(values), reduce(or_, alike))
         .order_by(snapshot.ride_id, snapshot.snapshot_time)
     )
-    return list(rows(query, _Suspect))
 
 
 class _Gap(NamedTuple):
