@@ -57,6 +57,10 @@ worker_connections = number("WEB_WORKER_CONNECTIONS", 8000, least=1)
 # Connections not yet accepted: a burst must queue rather than be refused. The kernel caps it at net.core.somaxconn.
 backlog = number("WEB_BACKLOG", 8192, least=1)
 
+# Bytes of a request's first line. The service refuses a URL of more than 4,000 characters, in JSON; longer lines are
+# refused by gunicorn, in HTML.
+limit_request_line = number("WEB_LIMIT_REQUEST_LINE", 8190, least=1024)
+
 # One listening socket per worker: with a shared one a single worker accepts most keep-alive connections.
 reuse_port = flag("WEB_REUSE_PORT", True)
 

@@ -1,0 +1,40 @@
+"""The endpoints, one short function each.
+
+A function that needs data checks its parameters at once and returns an Answer, which asks the database when called:
+a wrong parameter is refused without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from service.periods import Span, iso_utc
+from service.queries import catalog
+from service.queries.rankings import Question, Standings
+
+Body = dict[str, object]
+Reply = tuple[int, Body]  # HTTP status, JSON object
+Answer = Callable[[], Body]
+
+
+def ranking(question: Question, **parts: Callable[[Standings], object]) -> Body:
+    """The envelope of every ranking, with `parts` that look at the same standings."""
+    standings = Standings(question)
+    return {
+        "success": True,
+        "period": question.period,
+        "filter": question.filter,
+        "span": span_of(standings.span),
+        "attribution": catalog.attribution(question.now),
+        **{name: part(standings) for name, part in parts.items()},
+    }
+
+
+def span_of(span: Span) -> Body:
+    """Start and end in UTC, and the name people give it; a span that still runs ends now."""
+    start, end = span.interval
+    return {
+        "start": iso_utc(start),
+        "end": iso_utc(end if span.until is None else span.until),
+        "label": span.label,
+    }

@@ -1,0 +1,27 @@
+"""Rankings of rides."""
+
+from service.queries import rankings
+from service.queries.rankings import Question
+from service.web.params import Request
+from service.web.routes import Answer, ranking
+
+DEFAULT_ROWS, MOST_ROWS = 100, 200
+
+
+def downtime(request: Request) -> Answer:
+    """Rides by downtime or another measure of it, worst first."""
+    query = request.query
+    period, park_filter = query.period(), query.filter()
+    sort_by = query.choice("sort_by", rankings.RIDE_SORTS, "downtime_hours")
+    question = Question(period, park_filter, sort_by, query.limit(DEFAULT_ROWS, MOST_ROWS), request.now)
+    return lambda: ranking(question, data=rankings.rides_by_downtime)
+
+
+def waittimes(request: Request) -> Answer:
+    """Rides by wait, longest first. `mode` selects the rows; `period` is its default, and echoed."""
+    query = request.query
+    period = query.period()
+    mode = query.mode(period)
+    park_filter = query.filter()
+    question = Question(mode, park_filter, "avg_wait_minutes", query.limit(DEFAULT_ROWS, MOST_ROWS), request.now)
+    return lambda: ranking(question, data=rankings.rides_by_wait) | {"period": period, "mode": mode}
