@@ -18,8 +18,11 @@ help:
 	@echo 'make lint   types and style only'
 	@echo 'make clean  remove .venv and what the tools left behind; var/ with its database stays'
 
+# Its own database file, brought up to now when it is there already; a DATABASE_URL that is set is used instead, and
+# only while it holds no readings.
 demo: $(VENV)/.installed
-	$(BIN)/cli demo --serve
+	@if [ -n "$$DATABASE_URL" ]; then exec $(BIN)/cli demo --serve; \
+	else DATABASE_URL=sqlite:///var/demo.db exec $(BIN)/cli demo --serve --force; fi
 
 test: lint
 	$(BIN)/python -m coverage run -m pytest

@@ -12,7 +12,7 @@ from typing import Any, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from peewee import Database, DatabaseProxy, Field, Model, MySQLDatabase, PeeweeException, Query, SqliteDatabase
-from peewee import __exception_wrapper__  # type: ignore[attr-defined]
+from peewee import QueryEvent, __exception_wrapper__  # type: ignore[attr-defined]
 from playhouse.pool import PooledMySQLDatabase  # type: ignore[import-untyped]
 
 from service.config import Settings
@@ -140,7 +140,7 @@ def check_server() -> None:
 
 
 def _connect() -> None:
-    """Connect. Of two processes that open a new SQLite file at once one is refused the change to WAL: it tries again."""
+    """Connect. Two processes that open a new SQLite file at once both change it to WAL, and one is refused: retry."""
     deadline = time.monotonic() + 10
     while True:
         try:
@@ -212,9 +212,18 @@ def upsert(
         laid_out = [[*(to(value) for to, value in zip(convert, row, strict=True)), *defaults] for row in batch]
         # No savepoint inside a transaction: after a deadlock MySQL has none, and going back to it would hide the error.
         with nullcontext() if db.in_transaction() else db.atomic(), __exception_wrapper__:
-            db.cursor().executemany(sql, laid_out)
+            _execute_many(sql, laid_out)
         sent += len(batch)
     return sent
+
+
+def _execute_many(sql: str, rows: list[list[object]]) -> None:
+    """The driver's executemany, told to the query hooks as one statement."""
+    started = time.perf_counter()
+    db.cursor().executemany(sql, rows)
+    bound = db.obj
+    for hook in bound.query_hooks if bound else ():
+        hook(QueryEvent(sql, None, time.perf_counter() - started, None))
 
 
 def batches(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:
