@@ -52,7 +52,8 @@ def open_database(settings: Settings, *, read_only: bool = False, time_limit: bo
         database = _mysql(settings, read_only, settings.statement_timeout_seconds if time_limit else 0)
     else:
         raise BadRequest(
-            f"DATABASE_URL begins with {parts.scheme!r}: use sqlite:///path/to/file.db or mysql://user:password@host:port/name."
+            f"DATABASE_URL begins with {parts.scheme!r}: use sqlite:///path/to/file.db"
+            " or mysql://user:password@host:port/name."
         )
     database.query_hooks.append(_query_hook(settings))
     db.initialize(database)
@@ -85,7 +86,7 @@ def _mysql(settings: Settings, read_only: bool, timeout: int) -> Database:
     try:
         port = parts.port or 3306
     except ValueError:
-        raise BadRequest("DATABASE_URL has a port that is not a number: mysql://user:password@host:port/name.") from None
+        raise BadRequest("DATABASE_URL: the port is not a number in mysql://user:password@host:port/name.") from None
     name = unquote(parts.path.lstrip("/"))
     if not name:
         raise BadRequest("DATABASE_URL names no database: mysql://user:password@host:port/name.")
@@ -95,7 +96,7 @@ def _mysql(settings: Settings, read_only: bool, timeout: int) -> Database:
         "host": host or "127.0.0.1",
         "port": port,
         "user": unquote(parts.username or "root"),
-        "password": unquote(parts.password or ""),
+        "password": unquote(parts.password or "").encode(),  # pymysql would send a str as Latin-1
         "charset": "utf8mb4",
         "connect_timeout": 3,
         # Longer than the statement limit: cutting the socket first would leave the query running on the server.

@@ -109,7 +109,8 @@ def local_date(at: datetime | int, zone: str) -> date:
 @lru_cache(maxsize=65_536)
 def local_day(day: date, zone: str) -> Interval:
     """04:00 to 04:00 in the park's own zone: the day of service windows and outages."""
-    return Interval(wall_clock(day, LOCAL_DAY_STARTS, zone), wall_clock(day + timedelta(days=1), LOCAL_DAY_STARTS, zone))
+    start, end = (wall_clock(date_, LOCAL_DAY_STARTS, zone) for date_ in (day, day + timedelta(days=1)))
+    return Interval(start, end)
 
 
 def local_days(span: Interval, zone: str) -> list[date]:

@@ -124,10 +124,7 @@ def _store_schedules(schedules: list[ref.Schedule]) -> None:
         table.closing_at,
         table.fetched_at,
     ]
-    found = [
-        (row.park_id, row.schedule_date, rules.ScheduleType[row.schedule_type], row.opening_at, row.closing_at, LONG_AGO)
-        for row in schedules
-    ]
+    found = [(*row[:2], rules.ScheduleType[row.schedule_type], *row[3:], LONG_AGO) for row in schedules]
     upsert(table, columns, found, key=columns[:4])
 
 

@@ -11,7 +11,8 @@ from service.database import db
 from service.errors import BadRequest
 from service.feeds import Opening
 from service.feeds.simulation import World
-from service.jobs.store import Catalog, Stored, store_catalog, store_readings, store_schedules
+from service.jobs.catalog import Catalog, store_catalog
+from service.jobs.store import Stored, store_readings, store_schedules
 from service.models import RideStatusSnapshot
 from service.periods import days_between, epoch, last_days, pacific_date, pacific_day
 from service.rules import Source

@@ -18,7 +18,8 @@ from typing import IO, NamedTuple
 from service.feeds import Reading, is_single_rider
 from service.feeds.csv_files import Recording, Refusal
 from service.jobs.joblog import Run, logged
-from service.jobs.store import Catalog, Stored, store_catalog, store_readings, store_schedules
+from service.jobs.catalog import Catalog, store_catalog
+from service.jobs.store import Stored, store_readings, store_schedules
 from service.models import DataQualityIssue, IssueType, Park
 from service.periods import instant, pacific_date
 from service.queries import state

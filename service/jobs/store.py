@@ -1,307 +1,33 @@
-"""The one door through which catalog, schedules and readings enter the database.
+"""The one door through which schedules and readings enter the database.
 
 Every call is one transaction that compares first and writes differences only: storing the same again changes nothing.
-What it changes, it makes known: the revisions move, and days whose statistics no longer hold become dirty. These rows
-are written last, so that they are locked for moments only.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple
 
-from peewee import Case, Field, IntegrityError, OperationalError, fn
+from peewee import Field
 
 from service import periods, rules
-from service.database import batches, db, fetch, is_mysql, upsert
-from service.feeds import Opening, ParkRecord, RideRecord, is_single_rider, plain_text
-from service.models import Park, ParkActivitySnapshot, ParkSchedule, Ride, RideStatusSnapshot, ServiceState, StatDay
+from service.database import fetch, upsert
+from service.feeds import Opening
+from service.jobs.marks import atomically, claim_interval, judged_on, mark_dirty, move_revisions, raise_state
+from service.models import Park, ParkActivitySnapshot, ParkSchedule, Ride, RideStatusSnapshot
 from service.models.base import rows
 from service.periods import Interval
 from service.queries import state
 from service.rules import Category, ScheduleType, Source, Status
 
-LARGEST_KEPT_ID = 1_000_000_000  # beyond it a source's id is not kept: the next free one would leave the column's range
-ATTEMPTS = 5
-# Another writer got in between: duplicate key, snapshot overtaken, lock time-out, deadlock.
-OVERTAKEN = {1062, 1020, 1205, 1213}
 REACH = timedelta(days=rules.SCHEDULE_REACH_DAYS)
 
 Key = tuple[int, int]  # slot, ride_id
 Fact = tuple[Status | None, bool | None, int | None]  # status, is_open, wait_time
-Change: TypeAlias = "dict[Field[Any], object]"
-R = TypeVar("R")
-T = TypeVar("T", ParkRecord, RideRecord)
-M = TypeVar("M", Park, Ride)
-
-
-def _atomically(write: Callable[[], R]) -> R:
-    """Run `write` in one transaction; anew when another writer got in between."""
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            with db.atomic():
-                return write()
-        except (IntegrityError, OperationalError) as error:
-            code = error.args[0] if error.args else None
-            if attempt == ATTEMPTS or code not in OVERTAKEN or db.in_transaction():
-                raise
-    raise AssertionError("not reached")
-
-
-# --- what the service keeps about itself -----------------------------------------------------------------------------
-
-
-def bump(name: str) -> None:
-    """Move a revision on by one; writers at the same moment each move it."""
-    _write_state(name, 1, ServiceState.value + 1)
-
-
-def raise_state(name: str, value: int) -> None:
-    """Store `value` unless a larger one is there."""
-    _write_state(name, value, Case(None, [(ServiceState.value < value, value)], ServiceState.value))
-
-
-def _move_revisions(*, current: bool, history: bool) -> None:
-    """To be called before days are marked dirty: a day that is being computed meanwhile is stored only if the
-    revision is still the one it began with, so either it is not stored, or its entry is there to be marked."""
-    if current:
-        bump(state.REVISION_CURRENT)
-    if history:
-        bump(state.REVISION_HISTORY)
-
-
-def _write_state(name: str, first: int, later: object) -> None:
-    target = {} if is_mysql() else {"conflict_target": [ServiceState.name]}
-    query = ServiceState.insert({ServiceState.name: name, ServiceState.value: first})
-    query.on_conflict(update={ServiceState.value: later}, **target).execute()
-
-
-def claim_interval(interval_minutes: int) -> None:
-    """Make this the interval of the stored readings; raise Unavailable if they have another."""
-    stored = state.get_state(state.INTERVAL)
-    if stored is None:
-        ServiceState.insert({ServiceState.name: state.INTERVAL, ServiceState.value: interval_minutes}).execute()
-    elif stored != interval_minutes:
-        state.ensure_interval(interval_minutes)
-
-
-# --- days whose statistics no longer hold ----------------------------------------------------------------------------
-
-
-def _judged_on(local_dates: Iterable[date], zone: str) -> set[date]:
-    """The Pacific days whose statistics use readings of these local days: those that overlap them and, for the
-    roster, the six that follow each."""
-    overlapping = {day for local in local_dates for day in periods.pacific_days(periods.local_day(local, zone))}
-    return {day + timedelta(days=later) for day in overlapping for later in range(rules.ROSTER_DAYS)}
-
-
-def _mark_dirty(days: Iterable[date]) -> None:
-    """Only days that were computed are in the ledger; the others will be anyway."""
-    for batch in batches(sorted(days), 500):
-        StatDay.update({StatDay.dirty: True}).where(StatDay.stat_date << batch, ~StatDay.dirty).execute()
-
-
-def _mark_raw_days_dirty() -> None:
-    """Every day that can be computed again: from the oldest reading on."""
-    oldest = fetch(RideStatusSnapshot.select(fn.MIN(RideStatusSnapshot.snapshot_time)))[0][0]
-    if oldest is not None:
-        first = periods.pacific_date(int(oldest))
-        StatDay.update({StatDay.dirty: True}).where(StatDay.stat_date >= first, ~StatDay.dirty).execute()
-
-
-# --- catalog ---------------------------------------------------------------------------------------------------------
-
-
-class Catalog(NamedTuple):
-    """Our ids by the source's, and how many rows were added or changed. Single-rider queues are in neither."""
-
-    park_ids: dict[int, int]
-    ride_ids: dict[int, int]
-    parks_added: int
-    parks_changed: int
-    rides_added: int
-    rides_changed: int
-
-
-PARK_FIELDS: tuple[Field[Any], ...] = (
-    Park.name,
-    Park.park_type,
-    Park.country,
-    Park.timezone,
-    Park.operator,
-    Park.city,
-    Park.state_province,
-    Park.latitude,
-    Park.longitude,
-    Park.queue_times_id,
-    Park.themeparks_wiki_id,
-    Park.is_active,
-)
-RIDE_FIELDS: tuple[Field[Any], ...] = (
-    Ride.name,
-    Ride.source_ride_id,
-    Ride.land_area,
-    Ride.category,
-    Ride.tier,
-    Ride.queue_times_id,
-    Ride.themeparks_wiki_id,
-    Ride.is_active,
-)
-UNIQUE = ("queue_times_id", "themeparks_wiki_id")
-JUDGED = {"park_type", "timezone", "category", "tier"}  # what statistics were computed with
-DEFAULTS = {"is_active": True, "category": Category.ATTRACTION}
-
-
-def store_catalog(parks: Sequence[ParkRecord], rides: Sequence[RideRecord], now: datetime) -> Catalog:
-    """Bring parks and rides up to date with what a source says; what it does not say (None) stays.
-
-    Parks match by themeparks_wiki_id, queue_times_id, then name and country; rides within their park by those ids,
-    source_ride_id, then name. Where a name is all that matches, differing ids make it another park or ride. An id
-    that another row holds is not taken from it, and source_ride_id stays that of the first source. A new row keeps
-    the source's id where that is free. Rides of parks that are not among `parks` raise KeyError.
-    """
-    wanted = [ride for ride in rides if not is_single_rider(ride.name)]
-    return _atomically(lambda: _store_catalog([_plain(park) for park in parks], [_plain(ride) for ride in wanted], now))
-
-
-def _store_catalog(parks: list[ParkRecord], rides: list[RideRecord], now: datetime) -> Catalog:
-    stored = list(Park.select().order_by(Park.park_id))
-    park_sync = _Sync(PARK_FIELDS, stored, now)
-    by_name = _agreeing(lambda park: (park.name, park.country))
-    park_ids = park_sync.store(_pairs(parks, stored, [*_BY_IDS, by_name]), lambda park: {})
-
-    rides_of: dict[int, list[RideRecord]] = defaultdict(list)
-    for ride in rides:
-        rides_of[park_ids[ride.park_source_id]].append(ride)
-    stored_rides: dict[int, list[Ride]] = defaultdict(list)
-    for row in Ride.select().order_by(Ride.ride_id):
-        stored_rides[row.park_id].append(row)
-    ride_sync = _Sync(RIDE_FIELDS, [row for of_park in stored_rides.values() for row in of_park], now)
-    keys = [*_BY_IDS, _Match(lambda ride: ride.source_ride_id), _agreeing(lambda ride: ride.name)]
-    pairs = [pair for park_id, of_park in rides_of.items() for pair in _pairs(of_park, stored_rides[park_id], keys)]
-    ride_ids = ride_sync.store(pairs, lambda ride: {Ride.park: park_ids[ride.park_source_id]})
-
-    if park_sync.added + park_sync.changed + ride_sync.added + ride_sync.changed:
-        _move_revisions(current=True, history=True)
-    if park_sync.judged or ride_sync.judged:
-        _mark_raw_days_dirty()
-    return Catalog(park_ids, ride_ids, park_sync.added, park_sync.changed, ride_sync.added, ride_sync.changed)
-
-
-def _plain(record: T) -> T:
-    """`record` with every text as it is stored; one that is empty says nothing."""
-    texts: Any = {name: plain_text(value) or None for name, value in record._asdict().items() if isinstance(value, str)}
-    return record._replace(**texts)
-
-
-def _id_of(row: Park | Ride) -> int:
-    return row.park_id if isinstance(row, Park) else row.ride_id
-
-
-class _Match(NamedTuple):
-    """One way to find a record's row: `key` is of either; None finds nothing. `agree` may object."""
-
-    key: Callable[[Any], object]
-    agree: Callable[[Any, Any], bool] = lambda record, row: True
-
-
-_BY_IDS = [_Match(lambda item: item.themeparks_wiki_id), _Match(lambda item: item.queue_times_id)]
-
-
-def _agreeing(key: Callable[[Any], object]) -> _Match:
-    def agree(record: Any, row: Any) -> bool:
-        ids = [(getattr(record, name), getattr(row, name)) for name in UNIQUE]
-        return all(mine is None or theirs is None or mine == theirs for mine, theirs in ids)
-
-    return _Match(key, agree)
-
-
-def _pairs(records: Sequence[T], stored: Sequence[M], matches: Sequence[_Match]) -> list[tuple[T, M | None]]:
-    """Each record with its row, or None. A row belongs to one record: better matches of any record come first."""
-    rows_of: dict[int, M] = {}
-    taken: set[int] = set()
-    for match in matches:
-        free: dict[object, list[M]] = defaultdict(list)
-        for row in stored:
-            if _id_of(row) not in taken:
-                free[match.key(row)].append(row)
-        for index, record in enumerate(records):
-            key = match.key(record)
-            if index in rows_of or key is None:
-                continue
-            found = next((row for row in free[key] if _id_of(row) not in taken and match.agree(record, row)), None)
-            if found is not None:
-                rows_of[index] = found
-                taken.add(_id_of(found))
-    return [(record, rows_of.get(index)) for index, record in enumerate(records)]
-
-
-class _Sync:
-    """Writes the differences between records and rows of one table, and counts them."""
-
-    def __init__(self, fields: Sequence[Field[Any]], stored: Sequence[Park] | Sequence[Ride], now: datetime) -> None:
-        self.fields = fields
-        self.model: Any = fields[0].model
-        self.now = now
-        self.added = self.changed = 0
-        self.judged = False
-        self.ids = {_id_of(row) for row in stored}
-        self.holders: dict[tuple[str, object], int | None] = {
-            (name, getattr(row, name)): _id_of(row) for row in stored for name in UNIQUE
-        }
-
-    def store(self, pairs: Sequence[tuple[T, M | None]], more: Callable[[T], Change]) -> dict[int, int]:
-        """Our ids by the records' ids. `more` = the columns of a new row that its record does not name."""
-        ids = {record.source_id: self._update(record, row) for record, row in pairs if row is not None}
-        new = [record for record, row in pairs if row is None]
-        kept = [record for record in new if record.source_id not in self.ids and record.source_id <= LARGEST_KEPT_ID]
-        self.ids.update(record.source_id for record in kept)
-        key: Field[Any] = self.model._meta.primary_key
-        for batch in batches([{key: record.source_id, **more(record), **self._row(record)} for record in kept], 500):
-            columns = list(batch[0])
-            self.model.insert_many([list(row.values()) for row in batch], fields=columns).execute()
-        ids.update((record.source_id, record.source_id) for record in kept)
-        for record in new:
-            if record.source_id not in ids:
-                ids[record.source_id] = self.model.insert({**more(record), **self._row(record)}).execute()
-        self.added += len(new)
-        return ids
-
-    def _update(self, record: ParkRecord | RideRecord, row: Park | Ride) -> int:
-        changes: Change = {}
-        for field in self.fields:
-            told, stored = getattr(record, field.name), getattr(row, field.name)
-            if told is None or told == stored or field.name == "source_ride_id" and stored is not None:
-                continue
-            if field.name not in UNIQUE or self._takes(field.name, told, _id_of(row)):
-                changes[field] = told
-        if changes:
-            changes[self.model.updated_at] = self.now
-            self.model.update(changes).where(self.model._meta.primary_key == _id_of(row)).execute()
-            self.changed += 1
-            self.judged = self.judged or any(field.name in JUDGED for field in changes)
-        return _id_of(row)
-
-    def _row(self, record: ParkRecord | RideRecord) -> Change:
-        row: Change = {}
-        for field in self.fields:
-            told = getattr(record, field.name)
-            if field.name in UNIQUE and told is not None and not self._takes(field.name, told, None):
-                told = None
-            row[field] = DEFAULTS.get(field.name) if told is None else told
-        return {**row, self.model.created_at: self.now, self.model.updated_at: self.now}
-
-    def _takes(self, name: str, value: object, row_id: int | None) -> bool:
-        """Hand a unique id to a row, unless another has it."""
-        if (name, value) in self.holders:
-            return False
-        self.holders[name, value] = row_id
-        return True
-
 
 # --- schedules -------------------------------------------------------------------------------------------------------
 
@@ -323,7 +49,7 @@ def store_schedules(park_id: int, openings: Sequence[Opening], now: datetime) ->
     Dirty become the finished days whose openness this changes: under a changed opening, and where the park's schedule
     became known or unknown. `fetched_at` is when a row last changed.
     """
-    return _atomically(lambda: _store_schedules(park_id, openings, now)) if openings else 0
+    return atomically(lambda: _store_schedules(park_id, openings, now)) if openings else 0
 
 
 def _store_schedules(park_id: int, openings: Sequence[Opening], now: datetime) -> int:
@@ -372,10 +98,10 @@ def _publish_schedule(
     locals_ = _dates_known(before) ^ _dates_known(after)
     for opening in _openings(before) ^ _openings(after):
         locals_.update(periods.local_days(opening, zone))
-    days = _judged_on(locals_, zone)
+    days = judged_on(locals_, zone)
     today = periods.pacific_date(now)
-    _move_revisions(current=any(day >= today for day in days), history=any(day < today for day in days))
-    _mark_dirty(days)
+    move_revisions(current=any(day >= today for day in days), history=any(day < today for day in days))
+    mark_dirty(days)
 
 
 def _dates_known(schedule: Mapping[ScheduleKey, int]) -> set[date]:
@@ -453,7 +179,7 @@ def store_readings(
     given = _checked(readings, interval_minutes * 60)
     if not given:
         return Stored(0, 0, 0)
-    return _atomically(lambda: _store_readings(park_id, given, source, interval_minutes, now))
+    return atomically(lambda: _store_readings(park_id, given, source, interval_minutes, now))
 
 
 def _checked(
@@ -562,8 +288,8 @@ def _publish_readings(slots: Sequence[int], zone: str, now: datetime) -> None:
     midnight = periods.pacific_day(periods.pacific_date(now)).start
     late = _late_days(slots, zone, midnight, periods.epoch(now))
     raise_state(state.NEWEST_SLOT, slots[-1])
-    _move_revisions(current=slots[-1] >= midnight, history=bool(late))
-    _mark_dirty(_judged_on(late, zone))
+    move_revisions(current=slots[-1] >= midnight, history=bool(late))
+    mark_dirty(judged_on(late, zone))
 
 
 def _late_days(slots: Sequence[int], zone: str, midnight: int, now: int) -> list[date]:

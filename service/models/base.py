@@ -109,4 +109,3 @@ def rows(query: Query, shape: type[R]) -> Iterator[R]:
 def alias(model: type[M]) -> type[M]:
     """`model.alias()` with its columns still checked."""
     return cast("type[M]", model.alias())
-

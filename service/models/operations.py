@@ -28,7 +28,7 @@ class IssueType(IntEnum):
 
 
 class ServiceState(Base):
-    """Whole numbers the service keeps about itself, by name (see `jobs.state`)."""
+    """Whole numbers the service keeps about itself, by name (read by `queries.state`, written by `jobs.marks`)."""
 
     name = CharField(max_length=50, primary_key=True)
     value = BigIntegerField()

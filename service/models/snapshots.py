@@ -55,5 +55,3 @@ class ParkActivitySnapshot(Base):
         table_name = "park_activity_snapshots"
         primary_key = CompositeKey("park_id", "snapshot_time")
         indexes = ((("snapshot_time",), False),)
-
-

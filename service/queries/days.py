@@ -169,8 +169,8 @@ class Tallies:
             if not unsettled:
                 whole[version].append(day)
             elif len(unsettled) < len(parks):
-                left = {park.park_id for park in unsettled}
-                stored.append(Stored(version, (day,), tuple(park.park_id for park in parks if park.park_id not in left)))
+                settled = tuple(park.park_id for park in parks if park not in unsettled)
+                stored.append(Stored(version, (day,), settled))
         return [Stored(version, tuple(days)) for version, days in whole.items()] + stored, raw
 
     def _standing(self, day: date, entries: list[_Entry]) -> tuple[int, int | None]:
@@ -253,21 +253,21 @@ class Tallies:
             .where(_held_by(source, stats.stat_date, stats.metrics_version, stats.park_id))
             .group_by(stats.ride)
         )
-        minutes = self.interval_minutes
-        for ride, park, samples, running, down, incidents, longest, changes, wait_sum, waits, least, most in fetch(query):
-            operating_slots, down_slots = int(running) // minutes, int(down) // minutes
+        for ride_id, park_id, *sums, least, most in fetch(query):
+            samples, running, down, incidents, longest, changes, wait_sum, waits = map(int, sums)
+            operating_slots, down_slots = running // self.interval_minutes, down // self.interval_minutes
             yield RideTally(
-                ride,
-                park,
-                int(samples),
+                ride_id,
+                park_id,
+                samples,
                 rules.operated(operating_slots, down_slots),  # only rides that operated have downtime
                 operating_slots,
                 down_slots,
-                int(incidents),
-                int(longest) // minutes,
-                int(changes),
-                int(wait_sum),
-                int(waits),
+                incidents,
+                longest // self.interval_minutes,
+                changes,
+                wait_sum,
+                waits,
                 least,
                 most,
             )

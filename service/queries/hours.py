@@ -99,5 +99,3 @@ def merged(intervals: Iterable[Interval]) -> list[Interval]:
 def as_date(value: date | str) -> date:
     """A DATE column as the driver gives it: MySQL a date, SQLite its text."""
     return date.fromisoformat(value) if isinstance(value, str) else value
-
-

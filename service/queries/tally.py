@@ -1,8 +1,8 @@
 """THE aggregation. One park and one Pacific day -> counts per ride and outages; everything else is arithmetic on these.
 
 SQL counts, Python judges: one SELECT groups a park's readings by ride and by what was said over its open hours, a
-second streams the readings that may be outages, and Python folds both by `rules`. Always park by park: an index range of one park's rides
-is read many times faster than all rides joined with what their parks did. Counts are in slots.
+second streams the readings that may be outages, and Python folds both by `rules`. Always park by park: an index range
+of one park's rides is read many times faster than all rides joined with what their parks did. Counts are in slots.
 """
 
 from __future__ import annotations
@@ -385,14 +385,15 @@ class _Gap(NamedTuple):
 
 def _gaps(judged: list[tuple[_Suspect, bool]], step: int) -> list[_Gap]:
     return [
-        _Gap(row.ride_id, row.slot, next_row.slot)
-        for (row, down), (next_row, next_down) in pairwise(judged)
-        if down and next_down and row.ride_id == next_row.ride_id and 0 < next_row.slot - row.slot - step <= rules.OUTAGE_GAP_SECONDS
+        _Gap(row.ride_id, row.slot, after.slot)
+        for (row, down), (after, still_down) in pairwise(judged)
+        if down and still_down and row.ride_id == after.ride_id
+        if 0 < after.slot - row.slot - step <= rules.OUTAGE_GAP_SECONDS
     ]
 
 
 def _interrupted(readings: Readings, gaps: list[_Gap]) -> set[tuple[int, int]]:
-    """The (ride, slot after which) of the gaps that are not silence: a reading in between says the ride was not down."""
+    """The (ride, slot after which) of the gaps that are not silent: a reading in between says the ride was not down."""
     snapshot = RideStatusSnapshot
     found: set[tuple[int, int]] = set()
     for some in batches(gaps, GAPS_AT_ONCE):

@@ -98,4 +98,5 @@ def compare_rankings(world: World, now: int) -> None:
 
 def same(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
     """Our rows may say more than the reference's, never something else."""
-    assert [{name: row.get(name, "missing") for name in wanted} for row, wanted in zip(found, expected, strict=True)] == expected
+    pairs = zip(found, expected, strict=True)
+    assert [{name: row.get(name, "missing") for name in wanted} for row, wanted in pairs] == expected

@@ -131,4 +131,3 @@ def test_importing_twice_changes_nothing(
 def _close() -> None:
     door.close()
     clock.replay(None)
-

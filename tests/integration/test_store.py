@@ -15,9 +15,10 @@ from service import database as door
 from service.config import Settings
 from service.errors import Unavailable
 from service.feeds import Opening, ParkRecord, RideRecord
-from service.jobs import store
+from service.jobs import marks
+from service.jobs.catalog import LARGEST_KEPT_ID, store_catalog
 from service.jobs.daily import aggregate
-from service.jobs.store import Stored, store_catalog, store_readings, store_schedules
+from service.jobs.store import Stored, store_readings, store_schedules
 from service.models import ALL_MODELS, DailyParkStats, DailyStats, Park, ParkActivitySnapshot, ParkSchedule, Ride
 from service.models import RideStatusSnapshot, StatDay
 from service.periods import epoch, instant
@@ -88,21 +89,21 @@ def comet(database: Any) -> None:
 
 def test_a_revision_moves_by_one() -> None:
     for expected in (1, 2, 3):
-        store.bump("x")
+        marks.bump("x")
         assert state.get_state("x") == expected
 
 
 def test_a_raised_number_is_never_lowered() -> None:
     for value, expected in ((5, 5), (3, 5), (8, 8), (8, 8)):
-        store.raise_state("x", value)
+        marks.raise_state("x", value)
         assert state.get_state("x") == expected
 
 
 def test_the_first_interval_is_kept_and_others_are_refused() -> None:
-    store.claim_interval(15)
-    store.claim_interval(15)
+    marks.claim_interval(15)
+    marks.claim_interval(15)
     with pytest.raises(Unavailable, match="15 minutes apart.*is 5: set SNAPSHOT_INTERVAL_MINUTES=15"):
-        store.claim_interval(5)
+        marks.claim_interval(5)
     assert state.get_state(state.INTERVAL) == 15
 
 
@@ -120,7 +121,7 @@ def test_new_rows_keep_the_ids_of_the_source() -> None:
 
 def test_ids_that_are_taken_or_too_large_are_given_anew() -> None:
     store_catalog([park(1)], [ride(10)], NOW)
-    huge = store.LARGEST_KEPT_ID + 1
+    huge = LARGEST_KEPT_ID + 1
     catalog = store_catalog(
         [park(1, "Cove"), park(2, "Reach")], [ride(10, "Orbit", 1), ride(11, "Swing", 1), ride(huge, "Loop", 2)], NOW
     )

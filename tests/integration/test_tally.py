@@ -138,7 +138,8 @@ def test_a_park_that_closes_after_midnight_is_open_until_then(database: Any) -> 
 @pytest.mark.parametrize(("away", "operating"), [(7, 0), (8, 6)])
 def test_a_schedule_within_a_week_means_closed_outside_it(database: Any, away: int, operating: int) -> None:
     one = OneRide(scheduled=False)
-    one.world.open(one.park, DAY - timedelta(days=away), one.at(10, DAY - timedelta(days=away)), one.at(22, DAY - timedelta(days=away)))
+    posted = DAY - timedelta(days=away)
+    one.world.open(one.park, posted, one.at(10, posted), one.at(22, posted))
     one.world.day_of(one.ride, "CCOOOOOOCC", one.at(10))
     one.world.store()
     tallies = Tallies(instant(one.at(30)))

@@ -324,7 +324,8 @@ def test_import_in_the_right_direction_is_fine(path: str, source: str) -> None:
 
 def test_finding_names_file_line_and_rule() -> None:
     assert findings(one_way_imports, "service/feeds/csv_files.py", "import csv\n\nfrom service import models") == [
-        "service/feeds/csv_files.py:3: service.feeds may not import service.models; it may import: errors, periods, rules"
+        "service/feeds/csv_files.py:3: service.feeds may not import service.models;"
+        " it may import: errors, periods, rules"
     ]
 
 

@@ -86,7 +86,9 @@ def test_down_only_strictly_inside_the_service_window() -> None:
     assert rules.is_down(10, told=True, first_operating=None, last_operating=None)
 
 
-@pytest.mark.parametrize(("operating", "reporting", "is_open"), [(0, 0, False), (1, 2, True), (1, 3, False), (3, 3, True)])
+@pytest.mark.parametrize(
+    ("operating", "reporting", "is_open"), [(0, 0, False), (1, 2, True), (1, 3, False), (3, 3, True)]
+)
 def test_half_of_the_rides_make_a_park_look_open(operating: int, reporting: int, is_open: bool) -> None:
     assert rules.looks_open(operating, reporting) is is_open
 
@@ -138,7 +140,14 @@ def test_mean_of_nothing_is_unknown() -> None:
 
 @pytest.mark.parametrize(
     ("value", "places", "shown"),
-    [("0.05", 1, 0.1), ("0.049", 1, 0.0), ("2.675", 2, 2.68), ("11.25", 2, 11.25), ("99.95", 1, 100.0), ("-0.04", 1, 0.0)],
+    [
+        ("0.05", 1, 0.1),
+        ("0.049", 1, 0.0),
+        ("2.675", 2, 2.68),
+        ("11.25", 2, 11.25),
+        ("99.95", 1, 100.0),
+        ("-0.04", 1, 0.0),
+    ],
 )
 def test_rounding_is_half_up_on_the_exact_value(value: str, places: int, shown: float) -> None:
     assert rules.rounded(Decimal(value), places) == shown

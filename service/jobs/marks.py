@@ -1,0 +1,97 @@
+"""What every write makes known: the revisions move, and days whose statistics no longer hold become dirty.
+
+Written last in their transaction, so that these rows are locked for moments only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from datetime import date, timedelta
+from typing import TypeVar
+
+from peewee import Case, IntegrityError, OperationalError, fn
+
+from service import periods, rules
+from service.database import batches, db, fetch, is_mysql
+from service.models import RideStatusSnapshot, ServiceState, StatDay
+from service.queries import state
+
+ATTEMPTS = 5
+# Another writer got in between: duplicate key, snapshot overtaken, lock time-out, deadlock.
+OVERTAKEN = {1062, 1020, 1205, 1213}
+
+R = TypeVar("R")
+
+
+def atomically(write: Callable[[], R]) -> R:
+    """Run `write` in one transaction; anew when another writer got in between."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            with db.atomic():
+                return write()
+        except (IntegrityError, OperationalError) as error:
+            code = error.args[0] if error.args else None
+            if attempt == ATTEMPTS or code not in OVERTAKEN or db.in_transaction():
+                raise
+    raise AssertionError("not reached")
+
+
+# --- what the service keeps about itself -----------------------------------------------------------------------------
+
+
+def bump(name: str) -> None:
+    """Move a revision on by one; writers at the same moment each move it."""
+    _write_state(name, 1, ServiceState.value + 1)
+
+
+def raise_state(name: str, value: int) -> None:
+    """Store `value` unless a larger one is there."""
+    _write_state(name, value, Case(None, [(ServiceState.value < value, value)], ServiceState.value))
+
+
+def move_revisions(*, current: bool, history: bool) -> None:
+    """To be called before days are marked dirty: a day that is being computed meanwhile is stored only if the
+    revision is still the one it began with, so either it is not stored, or its entry is there to be marked."""
+    if current:
+        bump(state.REVISION_CURRENT)
+    if history:
+        bump(state.REVISION_HISTORY)
+
+
+def _write_state(name: str, first: int, later: object) -> None:
+    target = {} if is_mysql() else {"conflict_target": [ServiceState.name]}
+    query = ServiceState.insert({ServiceState.name: name, ServiceState.value: first})
+    query.on_conflict(update={ServiceState.value: later}, **target).execute()
+
+
+def claim_interval(interval_minutes: int) -> None:
+    """Make this the interval of the stored readings; raise Unavailable if they have another."""
+    stored = state.get_state(state.INTERVAL)
+    if stored is None:
+        ServiceState.insert({ServiceState.name: state.INTERVAL, ServiceState.value: interval_minutes}).execute()
+    elif stored != interval_minutes:
+        state.ensure_interval(interval_minutes)
+
+
+# --- days whose statistics no longer hold ----------------------------------------------------------------------------
+
+
+def judged_on(local_dates: Iterable[date], zone: str) -> set[date]:
+    """The Pacific days whose statistics use readings of these local days: those that overlap them and, for the
+    roster, the six that follow each."""
+    overlapping = {day for local in local_dates for day in periods.pacific_days(periods.local_day(local, zone))}
+    return {day + timedelta(days=later) for day in overlapping for later in range(rules.ROSTER_DAYS)}
+
+
+def mark_dirty(days: Iterable[date]) -> None:
+    """Only days that were computed are in the ledger; the others will be anyway."""
+    for batch in batches(sorted(days), 500):
+        StatDay.update({StatDay.dirty: True}).where(StatDay.stat_date << batch, ~StatDay.dirty).execute()
+
+
+def mark_raw_days_dirty() -> None:
+    """Every day that can be computed again: from the oldest reading on."""
+    oldest = fetch(RideStatusSnapshot.select(fn.MIN(RideStatusSnapshot.snapshot_time)))[0][0]
+    if oldest is not None:
+        first = periods.pacific_date(int(oldest))
+        StatDay.update({StatDay.dirty: True}).where(StatDay.stat_date >= first, ~StatDay.dirty).execute()
