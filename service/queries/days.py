@@ -56,12 +56,15 @@ class Tallies:
         self._stored_rosters: dict[Stored, dict[int, set[int]]] = {}
         self._ledgers: dict[tuple[date, ...], dict[date, list[_Entry]]] = {}
 
-    def park_days(self, span: Span, parks: Iterable[ParkFacts]) -> list[ParkTally]:
-        """One ParkTally per park and day of `span` with anything observed, by day and park."""
+    def park_days(self, span: Span, parks: Iterable[ParkFacts], *, rosters: bool = True) -> list[ParkTally]:
+        """One ParkTally per park and day of `span` with anything observed, by day and park.
+
+        Without `rosters` there may be no scores; that spares counting the week before.
+        """
         wanted = {park.park_id: park for park in parks}
         stored, raw = self._sources(span, list(wanted.values()))
         found = [row for source in stored for row in self._stored_parks(source) if row.park_id in wanted]
-        found += [self.park_day(park, day, span.until) for day, park in raw]
+        found += [self.park_day(park, day, span.until, roster=rosters) for day, park in raw]
         return sorted((row for row in found if row.slots), key=attrgetter("day", "park_id"))
 
     def rides(self, span: Span, parks: Iterable[ParkFacts]) -> dict[int, RideTally]:
@@ -76,8 +79,10 @@ class Tallies:
             totals[ride.ride_id] = known.plus(ride) if known else ride
         return totals
 
-    def park_day(self, park: ParkFacts, day: date, until: int | None = None) -> ParkTally:
-        """A park's Pacific day from raw readings, with its roster."""
+    def park_day(
+        self, park: ParkFacts, day: date, until: int | None = None, *, roster: bool = True
+    ) -> ParkTally:
+        """A park's Pacific day from raw readings."""
         counted = self.count(park, day, until)
         rides = counted.rides.values()
         weights = self.universe.rides
@@ -86,7 +91,7 @@ class Tallies:
             day,
             counted.slots,
             counted.open_slots,
-            sum(weights[ride_id].weight for ride_id in self.roster(park, day)),
+            sum(weights[ride_id].weight for ride_id in self.roster(park, day)) if roster else 0,
             len(rides),
             sum(ride.down > 0 for ride in rides),
             sum(ride.operating for ride in rides),

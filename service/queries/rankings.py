@@ -83,8 +83,9 @@ class Standings:
 
     @cached_property
     def parks_before(self) -> dict[int, ParkSpan]:
-        """The same for the span before."""
-        return _park_spans(self.tallies.park_days(self.earlier, self.parks), self.tallies.universe.parks)
+        """The same for the span before, without scores."""
+        days = self.tallies.park_days(self.earlier, self.parks, rosters=False)
+        return _park_spans(days, self.tallies.universe.parks)
 
     @cached_property
     def rides(self) -> dict[int, RideTally]:
