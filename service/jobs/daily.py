@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Any, NamedTuple
 
 from peewee import Field, fn
 
 from service import rules
-from service.database import db, fetch, is_mysql, reading, upsert
+from service.database import fetch, is_mysql, reading, upsert
 from service.errors import ServiceError
 from service.jobs.joblog import logged
+from service.jobs.marks import atomically
 from service.models import DailyParkStats, DailyStats, RideStatusSnapshot, ServiceState, StatDay
 from service.periods import days_between, epoch, pacific_date, settles_at
 from service.queries import state
@@ -151,7 +153,7 @@ def compute_day(
             if tallies is None or tallies.revision != revision:
                 tallies = Tallies(now, version=version)
             stats = day_stats(tallies, day, version)
-        if _store(day, now, version, stats, revision):
+        if atomically(partial(_store, day, now, version, stats, revision)):
             tallies.forget(after=day)
             return tallies, stats
         tallies = None
@@ -229,18 +231,16 @@ def _ride_row(
 
 
 def _store(day: date, now: datetime, version: int, stats: DayStats, revision: int) -> bool:
-    """Write a day; False, and nothing written, if the past has changed since `revision`."""
-    with db.atomic():
-        # Writers of readings move the revision before they mark days dirty: holding its row until commit means that
-        # they mark this entry too, or that we see their revision here.
-        query = ServiceState.select(ServiceState.value).where(ServiceState.name == state.REVISION_HISTORY)
-        row = fetch(query.for_update() if is_mysql() else query)
-        if (row[0][0] if row else 0) != revision:
-            return False
-        for model in (DailyStats, DailyParkStats):
-            model.delete().where(model.stat_date == day, model.metrics_version == version).execute()
-        upsert(DailyParkStats, PARK_COLUMNS, stats.parks, key=PARK_COLUMNS[:3])
-        upsert(DailyStats, RIDE_COLUMNS, stats.rides, key=RIDE_COLUMNS[:3])
-        entry = (day, version, stats.sample_count, now, False)
-        upsert(StatDay, LEDGER_COLUMNS, [entry], key=LEDGER_COLUMNS[:2])
+    """Write a day; False, and nothing written, if the past has changed since `revision`. Needs a transaction."""
+    # Writers of readings move the revision before they mark days dirty: holding its row until commit means that they
+    # mark this entry too, or that we see their revision here.
+    query = ServiceState.select(ServiceState.value).where(ServiceState.name == state.REVISION_HISTORY)
+    row = fetch(query.for_update() if is_mysql() else query)
+    if (row[0][0] if row else 0) != revision:
+        return False
+    for model in (DailyStats, DailyParkStats):
+        model.delete().where(model.stat_date == day, model.metrics_version == version).execute()
+    upsert(DailyParkStats, PARK_COLUMNS, stats.parks, key=PARK_COLUMNS[:3])
+    upsert(DailyStats, RIDE_COLUMNS, stats.rides, key=RIDE_COLUMNS[:3])
+    upsert(StatDay, LEDGER_COLUMNS, [(day, version, stats.sample_count, now, False)], key=LEDGER_COLUMNS[:2])
     return True
