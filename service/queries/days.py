@@ -52,7 +52,7 @@ class Tallies:
         self.held = self._held()
         self._schedules: dict[date, dict[int, Schedule]] = {}  # by the first of the month
         self._openings: dict[tuple[int, date], list[Interval]] = {}
-        self._counts: dict[tuple[int, date, int | None], DayTally] = {}
+        self._counts: dict[tuple[int, date, int], DayTally] = {}  # by park, day and last slot counted
         self._stored_rosters: dict[Stored, dict[int, set[int]]] = {}
         self._ledgers: dict[tuple[date, ...], dict[date, list[_Entry]]] = {}
 
@@ -113,11 +113,11 @@ class Tallies:
 
     def count(self, park: ParkFacts, day: date, until: int | None = None) -> DayTally:
         """Raw counts of a park's Pacific day, or of its slots up to `until`."""
-        key = (park.park_id, day, until)
+        span = pacific_day(day)
+        last = min(span.end - 1, self.now if until is None else min(until, self.now))
+        key = (park.park_id, day, last)
         if key not in self._counts:
-            span = pacific_day(day)
             openings = [self.openings(park, local) for local in local_days(span, park.timezone)]
-            last = self.now if until is None else min(until, self.now)
             self._counts[key] = count(self._readings(park), openings, day, last)
         return self._counts[key]
 
