@@ -189,10 +189,23 @@ class Tallies:
         return self.version, None
 
     def _settled(self, park: ParkFacts, day: date, settled_by: int | None) -> bool:
-        """Whether stored rows saw the whole of the park's local days that overlap the Pacific day."""
+        """Whether stored rows saw all that can still change what the Pacific day was for the park."""
         if settled_by is None:
             return False
-        return settled_by >= pacific_day(day).end + LATEST_SETTLING or settled_by >= settles_at(day, park.timezone)
+        return settled_by >= pacific_day(day).end + LATEST_SETTLING or settled_by >= self._settles_at(park, day)
+
+    def _settles_at(self, park: ParkFacts, day: date) -> int:
+        """When the last local day that overlaps the Pacific day is over; with a posted schedule, when its last opening
+        is, and at midnight if the park does not open before."""
+        span = pacific_day(day)
+        last = span.end
+        for local in local_days(span, park.timezone):
+            if not self._schedule(local).get(park.park_id, NO_SCHEDULE).knows(local):
+                return settles_at(day, park.timezone)
+            openings = self.openings(park, local)
+            if any(opening.overlaps(span) for opening in openings):
+                last = max(last, openings[-1].end)
+        return last
 
     def _ledger(self, days: tuple[date, ...]) -> dict[date, list[_Entry]]:
         if days not in self._ledgers:

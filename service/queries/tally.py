@@ -215,6 +215,7 @@ class _LocalDay:
         self.inside: dict[int, list[_Counts]] = defaultdict(list)  # per ride: its rows of the counted slots
         self.expected: set[int] = set()  # rides seen operating or told down that Pacific day
         self.window: dict[int, tuple[int, int]] = {}  # per ride: first and last operating slot of the local day
+        self.told: set[int] = set()  # rides that were told down
         self.suspected: set[int] = set()  # rides with readings that may be outages, and how those look
         self.suspicious: set[Look] = set()
 
@@ -244,12 +245,16 @@ class _LocalDay:
             if row.first is not None and row.last is not None:
                 first, last = self.window.get(row.ride_id, (row.first, row.last))
                 self.window[row.ride_id] = (min(first, row.first), max(last, row.last))
+            if row.told:
+                self.told.add(row.ride_id)
             if row.suspicious:
                 self.suspected.add(row.ride_id)
                 self.suspicious |= row.suspicious
 
     def _outages(self, opening: Interval) -> list[Outage]:
-        suspects = _suspects(self.readings, opening, sorted(self.suspected), self.suspicious)
+        # A ride that never ran that day can only be down if it was told so.
+        ride_ids = sorted(self.suspected & (self.window.keys() | self.told))
+        suspects = _suspects(self.readings, opening, ride_ids, self.suspicious)
         judged = [(row, self._is_down(row)) for row in suspects]
         interrupted = _interrupted(self.readings, _gaps(judged, self.readings.step))
         found: list[Outage] = []
