@@ -39,7 +39,7 @@ def import_recording(settings: Settings, folder: Path, dry_run: bool, as_json: b
     may be. Lines that cannot be used are left out and listed. Importing twice changes nothing.
     """
     if not dry_run:
-        open_for(settings)
+        open_for(settings, time_limit=False)
     with _Bars() as bars:
         report = import_folder(
             folder,

@@ -172,7 +172,7 @@ def explained(error: Exception) -> ServiceError:
 @contextmanager
 def reading() -> Iterator[None]:
     """One consistent view of the database for several queries; on SQLite it does not hold up writers."""
-    with db.atomic() if is_mysql() else db.atomic("DEFERRED"):
+    with db.atomic("REPEATABLE READ" if is_mysql() else "DEFERRED"):
         yield
 
 

@@ -10,6 +10,7 @@ from service.errors import BadRequest
 
 PACIFIC = "America/Los_Angeles"
 LOCAL_DAY_STARTS = time(4)  # parks that close after midnight still close before this
+SETTLING_SECONDS = 15 * 60  # what was seen in a slot may be written this much later
 
 ALIASES = {"7days": "last_week", "30days": "last_month"}
 PERIODS = ("live", "today", "yesterday", "last_week", "last_month")
@@ -131,8 +132,8 @@ def pacific_days(span: Interval) -> list[date]:
 
 
 def settles_at(day: date, zone: str) -> int:
-    """When nothing more can change a Pacific day of a park: the end of the last local day that overlaps it."""
-    return local_day(local_days(pacific_day(day), zone)[-1], zone).end
+    """When nothing more can change a Pacific day of a park: soon after the last local day that overlaps it."""
+    return local_day(local_days(pacific_day(day), zone)[-1], zone).end + SETTLING_SECONDS
 
 
 def days_between(first: date, last: date) -> Iterator[date]:

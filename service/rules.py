@@ -1,12 +1,13 @@
 """The constitution: what a reading means and how a number is made. Each rule is here once.
 
 Predicates take the columns of a query and give an SQL expression, or take the values of one reading and give a bool:
-the same definition judges both. Formulas are pure functions on whole counts; they give exact Decimal quotients, which
-are rounded once, at the edge, by `rounded`.
+the same definition judges both. Formulas are pure functions on whole counts; they give exact fractions, which are
+rounded once, at the edge, by `rounded`.
 """
 
-from decimal import ROUND_HALF_UP, Decimal
 from enum import IntEnum
+from fractions import Fraction
+from math import floor
 from typing import Any
 
 from peewee import Node, fn
@@ -138,45 +139,47 @@ def weight_of(tier: int | None) -> int:
 # --- formulas --------------------------------------------------------------------------------------------------------
 
 
-def shame_score(weighted_down: int, roster_weight: int, slots: int) -> Decimal | None:
+def shame_score(weighted_down: int, roster_weight: int, slots: int) -> Fraction | None:
     """10 x sum(weight x down slots) / (roster weight x observed open slots), 0-10; None without roster or open slot.
 
     With one ride's weighted down slots it is that ride's share: the shares of a park add up to its score.
     """
     if not roster_weight or not slots:
         return None
-    return Decimal(SCORE_SCALE * weighted_down) / (roster_weight * slots)
+    return Fraction(SCORE_SCALE * weighted_down, roster_weight * slots)
 
 
-def mean(values: list[Decimal]) -> Decimal | None:
+def mean(values: list[Fraction]) -> Fraction | None:
     """Arithmetic mean; None of nothing. A week's, month's or year's score is the mean of its day scores."""
-    return sum(values, Decimal(0)) / len(values) if values else None
+    return sum(values, Fraction(0)) / len(values) if values else None
 
 
-def uptime_percentage(operating: int, down: int) -> Decimal | None:
+def uptime_percentage(operating: int, down: int) -> Fraction | None:
     """Share of the time a ride was expected to run that it ran; None if it was never expected to."""
-    return Decimal(100 * operating) / (operating + down) if operating + down else None
+    return Fraction(100 * operating, operating + down) if operating + down else None
 
 
-def average_wait(wait_sum: int, wait_samples: int) -> Decimal | None:
+def average_wait(wait_sum: int, wait_samples: int) -> Fraction | None:
     """Pooled mean of the waits that count, in minutes; None without one."""
-    return Decimal(wait_sum) / wait_samples if wait_samples else None
+    return Fraction(wait_sum, wait_samples) if wait_samples else None
 
 
-def trend_percentage(amount: int, over: int, earlier_amount: int, earlier_over: int) -> Decimal | None:
+def trend_percentage(amount: int, over: int, earlier_amount: int, earlier_over: int) -> Fraction | None:
     """Percent change of amount/over against the span before; None where either has no base or the earlier was 0."""
     if not over or not earlier_over or not earlier_amount:
         return None
-    return 100 * (Decimal(amount * earlier_over) / (over * earlier_amount) - 1)
+    return 100 * (Fraction(amount * earlier_over, over * earlier_amount) - 1)
 
 
-def hours(minutes: int) -> Decimal:
+def hours(minutes: int) -> Fraction:
     """Minutes as hours, exactly."""
-    return Decimal(minutes) / 60
+    return Fraction(minutes, 60)
 
 
-def rounded(value: Decimal | None, places: int) -> float | None:
-    """`value` rounded half up to `places` decimals, as a JSON number; None stays None."""
+def rounded(value: Fraction | None, places: int) -> float | None:
+    """`value` rounded half up (a negative one half down) to `places` decimals, as a JSON number; None stays None."""
     if value is None:
         return None
-    return float(value.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)) + 0.0  # never -0.0
+    scale = int(10**places)
+    units = floor(abs(value) * scale + Fraction(1, 2))
+    return (units if value >= 0 else -units) / scale

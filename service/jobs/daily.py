@@ -7,22 +7,19 @@ from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Any, NamedTuple
 
-from peewee import Field, fn
+from peewee import Field
 
 from service import rules
-from service.database import fetch, is_mysql, reading, upsert
-from service.errors import ServiceError
+from service.database import fetch, reading, upsert
 from service.jobs.joblog import logged
-from service.jobs.marks import atomically
-from service.models import DailyParkStats, DailyStats, RideStatusSnapshot, ServiceState, StatDay
+from service.jobs.marks import atomically, locked_revision
+from service.models import DailyParkStats, DailyStats, StatDay
 from service.periods import days_between, epoch, pacific_date, settles_at
 from service.queries import state
-from service.queries.catalog import ParkFacts
-from service.queries.days import Tallies
+from service.queries.catalog import ParkFacts, universe
+from service.queries.days import Tallies, first_whole_day
 from service.queries.hours import as_date
 from service.queries.tally import ParkTally, RideTally
-
-ATTEMPTS = 5  # a day is computed again when readings of the past were written meanwhile
 
 PARK_COLUMNS: list[Field[Any]] = [
     DailyParkStats.stat_date,
@@ -118,14 +115,13 @@ def aggregate(
 def missing_days(now: datetime, version: int, through: date | None = None) -> list[date]:
     """The finished Pacific days from the first reading's on whose statistics are not (or no longer) right, newest
     first: never computed, dirty, or computed before the last local day that overlaps them was over."""
-    first = fetch(RideStatusSnapshot.select(fn.MIN(RideStatusSnapshot.snapshot_time)))[0][0]
+    first = first_whole_day()
     yesterday = pacific_date(now) - timedelta(days=1)
     last = yesterday if through is None else min(through, yesterday)
     if first is None:
         return []
-    zones = {park.timezone for park in Tallies(now).universe.parks.values()}
-    right = set(_right_days(epoch(now), version, zones))
-    return [day for day in reversed(list(days_between(pacific_date(int(first)), last))) if day not in right]
+    right = set(_right_days(epoch(now), version, {park.timezone for park in universe().parks.values()}))
+    return [day for day in reversed(list(days_between(first, last))) if day not in right]
 
 
 def _right_days(now: int, version: int, zones: set[str]) -> Iterator[date]:
@@ -145,19 +141,36 @@ def compute_day(
     """Compute a finished day and store its rows and its ledger entry in one transaction.
 
     `tallies` of the day computed before saves counting its neighbours again; it is dropped when readings of the past
-    were written since. Raises ServiceError if they are written faster than a day can be computed.
+    were written since. Writers wait for a day only if they were faster than its first computation.
     """
-    for _ in range(ATTEMPTS):
-        with reading():
-            revision = state.get_state(state.REVISION_HISTORY) or 0
-            if tallies is None or tallies.revision != revision:
-                tallies = Tallies(now, version=version)
-            stats = day_stats(tallies, day, version)
-        if atomically(partial(_store, day, now, version, stats, revision)):
-            tallies.forget(after=day)
-            return tallies, stats
-        tallies = None
-    raise ServiceError(f"Readings of the past kept changing while {day} was computed: run `cli aggregate` again later.")
+    with reading():
+        revision = state.get_state(state.REVISION_HISTORY) or 0
+        if tallies is None or tallies.revision != revision:
+            tallies = Tallies(now, version=version)
+        stats = day_stats(tallies, day, version)
+    if not atomically(partial(_store_unless_moved, day, now, version, stats, revision)):
+        tallies, stats = atomically(partial(_compute_alone, day, now, version))
+    tallies.forget(after=day)
+    return tallies, stats
+
+
+def _store_unless_moved(day: date, now: datetime, version: int, stats: DayStats, revision: int) -> bool:
+    """Store a day that was computed at `revision`; False, and nothing written, if the past has changed since."""
+    # Writers of readings move the revision before they mark days dirty: holding its row until commit means that they
+    # mark this entry too, or that we see their revision here.
+    if locked_revision() != revision:
+        return False
+    _store(day, now, version, stats)
+    return True
+
+
+def _compute_alone(day: date, now: datetime, version: int) -> tuple[Tallies, DayStats]:
+    """Compute and store a day while whoever writes to the past waits."""
+    locked_revision()
+    tallies = Tallies(now, version=version)
+    stats = day_stats(tallies, day, version)
+    _store(day, now, version, stats)
+    return tallies, stats
 
 
 def day_stats(tallies: Tallies, day: date, version: int) -> DayStats:
@@ -230,17 +243,9 @@ def _ride_row(
     )
 
 
-def _store(day: date, now: datetime, version: int, stats: DayStats, revision: int) -> bool:
-    """Write a day; False, and nothing written, if the past has changed since `revision`. Needs a transaction."""
-    # Writers of readings move the revision before they mark days dirty: holding its row until commit means that they
-    # mark this entry too, or that we see their revision here.
-    query = ServiceState.select(ServiceState.value).where(ServiceState.name == state.REVISION_HISTORY)
-    row = fetch(query.for_update() if is_mysql() else query)
-    if (row[0][0] if row else 0) != revision:
-        return False
+def _store(day: date, now: datetime, version: int, stats: DayStats) -> None:
     for model in (DailyStats, DailyParkStats):
         model.delete().where(model.stat_date == day, model.metrics_version == version).execute()
     upsert(DailyParkStats, PARK_COLUMNS, stats.parks, key=PARK_COLUMNS[:3])
     upsert(DailyStats, RIDE_COLUMNS, stats.rides, key=RIDE_COLUMNS[:3])
     upsert(StatDay, LEDGER_COLUMNS, [(day, version, stats.sample_count, now, False)], key=LEDGER_COLUMNS[:2])
-    return True

@@ -13,12 +13,11 @@ from service.models import AggregationJobLog, JobStatus
 
 
 class Run:
-    """A running job; what it sets here is stored when it ends."""
+    """A running job; what it counts here is stored when it ends."""
 
     def __init__(self) -> None:
         self.rows_processed = 0
         self.warnings = 0
-        self.error: str | None = None  # set it to end as failed without raising
 
 
 def owner() -> str:
@@ -49,18 +48,19 @@ def logged(
         }
     ).execute()
     run = Run()
+    failure: str | None = None
     try:
         yield run
     except BaseException as error:
-        run.error = f"{type(error).__name__}: {error}"
+        failure = f"{type(error).__name__}: {error}"
         raise
     finally:
         log.update(
             {
-                log.status: JobStatus.FAILED if run.error else JobStatus.SUCCESS,
+                log.status: JobStatus.FAILED if failure else JobStatus.SUCCESS,
                 log.finished_at: clock.now(),
                 log.rows_processed: run.rows_processed,
                 log.warnings: run.warnings,
-                log.error_details: run.error,
+                log.error_details: failure,
             }
         ).where(log.job_id == job_id).execute()

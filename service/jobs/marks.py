@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable
 from datetime import date, timedelta
 from typing import TypeVar
 
-from peewee import Case, IntegrityError, OperationalError, fn
+from peewee import Case, IntegrityError, OperationalError
 
 from service import periods, rules
 from service.database import batches, db, fetch, is_mysql
-from service.models import RideStatusSnapshot, ServiceState, StatDay
+from service.models import ServiceState, StatDay
 from service.queries import state
+from service.queries.days import first_whole_day
 
 ATTEMPTS = 5
 # Another writer got in between: duplicate key, snapshot overtaken, lock time-out, deadlock.
@@ -58,6 +59,13 @@ def move_revisions(*, current: bool, history: bool) -> None:
         bump(state.REVISION_HISTORY)
 
 
+def locked_revision() -> int:
+    """The revision of the past, which nobody moves until this transaction ends."""
+    query = ServiceState.select(ServiceState.value).where(ServiceState.name == state.REVISION_HISTORY)
+    row = fetch(query.for_update() if is_mysql() else query)
+    return row[0][0] if row else 0
+
+
 def _write_state(name: str, first: int, later: object) -> None:
     target = {} if is_mysql() else {"conflict_target": [ServiceState.name]}
     query = ServiceState.insert({ServiceState.name: name, ServiceState.value: first})
@@ -83,15 +91,20 @@ def judged_on(local_dates: Iterable[date], zone: str) -> set[date]:
     return {day + timedelta(days=later) for day in overlapping for later in range(rules.ROSTER_DAYS)}
 
 
-def mark_dirty(days: Iterable[date]) -> None:
-    """Only days that were computed are in the ledger; the others will be anyway."""
+def mark_dirty(days: Iterable[date], *, seen: int = 0) -> int:
+    """Mark the days whose statistics were computed, at the instant `seen` or later; the others will be computed anyway.
+    Returns how many were marked."""
+    marked = 0
     for batch in batches(sorted(days), 500):
-        StatDay.update({StatDay.dirty: True}).where(StatDay.stat_date << batch, ~StatDay.dirty).execute()
+        computed = StatDay.update({StatDay.dirty: True}).where(
+            StatDay.stat_date << batch, StatDay.computed_at >= seen, ~StatDay.dirty
+        )
+        marked += int(computed.execute() or 0)
+    return marked
 
 
 def mark_raw_days_dirty() -> None:
-    """Every day that can be computed again: from the oldest reading on."""
-    oldest = fetch(RideStatusSnapshot.select(fn.MIN(RideStatusSnapshot.snapshot_time)))[0][0]
-    if oldest is not None:
-        first = periods.pacific_date(int(oldest))
+    """Every day that can be computed again."""
+    first = first_whole_day()
+    if first is not None:
         StatDay.update({StatDay.dirty: True}).where(StatDay.stat_date >= first, ~StatDay.dirty).execute()

@@ -216,8 +216,9 @@ def _store_readings(
     slots = sorted({slot for slot, _ in in_order})
     held.update(changed)
     _store_activity(park_id, rides, slots, held, source)
-    _raise_last_operated(rides, changed)
     _publish_readings(slots, next(iter(rides.values())).timezone, now)
+    # After the revision: whoever stores a day locks that first, and then the rides, by foreign keys.
+    _raise_last_operated(rides, changed)
     return Stored(len(changed) - replaced, replaced, len(given) - len(changed))
 
 
@@ -290,6 +291,10 @@ def _publish_readings(slots: Sequence[int], zone: str, now: datetime) -> None:
     raise_state(state.NEWEST_SLOT, slots[-1])
     move_revisions(current=slots[-1] >= midnight, history=bool(late))
     mark_dirty(judged_on(late, zone))
+    # Whatever the writer's clock says, these were stored as having seen the slots.
+    touched = periods.local_days(Interval(slots[0], slots[-1] + 1), zone)
+    if mark_dirty(judged_on(touched, zone), seen=slots[0]):
+        move_revisions(current=False, history=True)
 
 
 def _late_days(slots: Sequence[int], zone: str, midnight: int, now: int) -> list[date]:

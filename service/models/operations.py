@@ -11,7 +11,7 @@ from service.models.park import Park, Ride
 
 
 class JobStatus(IntEnum):
-    """How a job stands; one that was killed stays RUNNING until the next run."""
+    """How a job stands; the row of one that was killed stays RUNNING."""
 
     RUNNING = 1
     SUCCESS = 2

@@ -6,11 +6,10 @@ from collections import defaultdict
 from datetime import datetime
 from typing import NamedTuple
 
-from peewee import fn
-
 from service import rules
+from service.database import fetch
 from service.models import Park, ParkActivitySnapshot, Ride
-from service.models.base import alias, rows
+from service.models.base import rows
 from service.periods import epoch
 
 SOURCES = {
@@ -119,17 +118,15 @@ def ride_page(park: ParkFacts, ride: RideFacts) -> str | None:
 
 def attribution(now: datetime) -> dict[str, object]:
     """Who the answer's data comes from: the sources of each park's newest slot. Simulated data says so."""
-    newest = alias(ParkActivitySnapshot)
-    last = (
-        newest.select(newest.park_id.alias("park"), fn.MAX(newest.snapshot_time).alias("slot"))
-        .where(newest.snapshot_time <= epoch(now))
-        .group_by(newest.park_id)
-        .alias("last")
-    )
     snapshot = ParkActivitySnapshot
-    query = snapshot.select(snapshot.source).distinct()
-    query = query.join(last, on=(snapshot.park_id == last.c.park) & (snapshot.snapshot_time == last.c.slot))
-    used = sorted({row.source for row in query}) or [rules.Source.THEMEPARKS_WIKI]
+    newest = (
+        snapshot.select(snapshot.source)
+        .where(snapshot.park_id == Park.park_id, snapshot.snapshot_time <= epoch(now))
+        .order_by(snapshot.snapshot_time.desc())
+        .limit(1)
+    )
+    found = {source for (source,) in fetch(Park.select(newest)) if source is not None}
+    used = [rules.Source(source) for source in sorted(found)] or [rules.Source.THEMEPARKS_WIKI]
     named = [{"name": SOURCES[source][0], "url": SOURCES[source][1]} for source in used]
     return {
         "data_source": ", ".join(source["name"] for source in named),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -15,7 +15,18 @@ from service.config import DEFAULT_INTERVAL_MINUTES
 from service.database import fetch
 from service.models import DailyParkStats, DailyStats, RideStatusSnapshot, StatDay
 from service.models.base import rows
-from service.periods import Interval, Span, epoch, last_days, local_days, month_end, pacific_day, settles_at
+from service.periods import (
+    SETTLING_SECONDS,
+    Interval,
+    Span,
+    epoch,
+    last_days,
+    local_days,
+    month_end,
+    pacific_date,
+    pacific_day,
+    settles_at,
+)
 from service.queries import hours, state
 from service.queries.catalog import ParkFacts, universe
 from service.queries.hours import NO_SCHEDULE, Schedule, as_date
@@ -46,9 +57,11 @@ class Tallies:
         self.now = epoch(now)
         self.universe = universe()
         self.version = version or state.get_state(state.ACTIVE_VERSION) or rules.METRICS_VERSION
+        self.least_version = version or 0  # what is computed must not rest on rows of older rules
         self.interval_minutes = state.get_state(state.INTERVAL) or DEFAULT_INTERVAL_MINUTES
         self.step = self.interval_minutes * 60
         self.revision = state.get_state(state.REVISION_HISTORY) or 0
+        self.first_day = first_whole_day()
         self.held = self._held()
         self._schedules: dict[date, dict[int, Schedule]] = {}  # by the first of the month
         self._openings: dict[tuple[int, date], list[Interval]] = {}
@@ -141,7 +154,7 @@ class Tallies:
         return Readings(park, self.universe.rides_of.get(park.park_id, []), self.held, self.step)
 
     def _held(self) -> Interval:
-        oldest = fetch(RideStatusSnapshot.select(fn.MIN(RideStatusSnapshot.snapshot_time)))[0][0]
+        oldest = oldest_slot()
         newest = state.get_state(state.NEWEST_SLOT)
         if oldest is None:
             return Interval(self.now, self.now)
@@ -180,11 +193,11 @@ class Tallies:
 
     def _standing(self, day: date, entries: list[_Entry]) -> tuple[int, int | None]:
         """The version to read a day at, and up to which instant its rows have seen the readings (None: not at all)."""
-        clean = [entry for entry in entries if not entry.dirty]
+        clean = [entry for entry in entries if not entry.dirty and entry.metrics_version >= self.least_version]
         if clean:
             best = max(clean, key=attrgetter("metrics_version"))
             return best.metrics_version, min(best.computed_at, self.now)
-        if pacific_day(day).end <= self.held.start:  # its readings are gone: nothing can be more right than the rows
+        if self.first_day is None or day < self.first_day:  # without its readings nothing is more right than the rows
             return max((entry.metrics_version for entry in entries), default=self.version), self.now
         return self.version, None
 
@@ -205,7 +218,7 @@ class Tallies:
             openings = self.openings(park, local)
             if any(opening.overlaps(span) for opening in openings):
                 last = max(last, openings[-1].end)
-        return last
+        return last + SETTLING_SECONDS
 
     def _ledger(self, days: tuple[date, ...]) -> dict[date, list[_Entry]]:
         if days not in self._ledgers:
@@ -303,6 +316,25 @@ class Tallies:
                 rosters[park_id].add(ride_id)
             self._stored_rosters[source] = rosters
         return self._stored_rosters[source]
+
+
+def oldest_slot() -> int | None:
+    """The oldest reading's slot, or None."""
+    slot: int | None = fetch(RideStatusSnapshot.select(fn.MIN(RideStatusSnapshot.snapshot_time)))[0][0]
+    return slot
+
+
+def first_whole_day() -> date | None:
+    """The first Pacific day that can be counted from readings; None without any.
+
+    Where days before the oldest reading's have statistics, readings were removed, and that day's parks may lack the
+    beginning of their local days: it stays what it was computed to be.
+    """
+    oldest = oldest_slot()
+    if oldest is None:
+        return None
+    day = pacific_date(oldest)
+    return day + timedelta(days=1) if StatDay.select().where(StatDay.stat_date < day).exists() else day
 
 
 def _held_by(source: Stored, day: Any, version: Any, park: Any) -> Expression:

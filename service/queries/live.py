@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from datetime import datetime
-from decimal import Decimal
+from fractions import Fraction
 from typing import NamedTuple
 
 from peewee import fn
@@ -40,7 +40,7 @@ class ParkNow(NamedTuple):
         """How many attractions have this status."""
         return sum(ride.status == status.name for ride in self.rides.values())
 
-    def score(self, universe: Universe, roster: set[int]) -> Decimal | None:
+    def score(self, universe: Universe, roster: set[int]) -> Fraction | None:
         """The shame score of this one slot; None while the park is closed."""
         down = sum(
             universe.rides[ride_id].weight

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
-from decimal import Decimal
+from fractions import Fraction
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -38,7 +38,7 @@ class ParkSpan(NamedTuple):
     """One park over a span: its days pooled, its score the mean of its day scores."""
 
     park: ParkFacts
-    score: Decimal | None
+    score: Fraction | None
     slots: int
     roster_weight: int  # of the last day
     operating: int
@@ -49,12 +49,12 @@ class ParkSpan(NamedTuple):
     wait_max: int | None
 
     @property
-    def uptime(self) -> Decimal | None:
+    def uptime(self) -> Fraction | None:
         """Operating as percent of the time its rides were expected to run."""
         return rules.uptime_percentage(self.operating, self.down)
 
     @property
-    def average_wait(self) -> Decimal | None:
+    def average_wait(self) -> Fraction | None:
         """Pooled average wait in minutes."""
         return rules.average_wait(self.wait_sum, self.wait_samples)
 
@@ -195,12 +195,12 @@ class _Candidate(NamedTuple):
 class _Waits(NamedTuple):
     """A park's waits: their exact average, the longest, how many rides posted one above 0."""
 
-    average: Decimal | None
+    average: Fraction | None
     peak: int | None
     rides: int
 
 
-def _park_downtime(asked: Standings, park_id: int, span: ParkSpan, score: Decimal) -> _Candidate:
+def _park_downtime(asked: Standings, park_id: int, span: ParkSpan, score: Fraction) -> _Candidate:
     before = asked.parks_before.get(park_id)
     down_now = asked.now[park_id].count(rules.Status.DOWN) if asked.period == "live" else None
     broken = sum(ride.down > 0 for ride in asked.rides_of[park_id]) if down_now is None else down_now
@@ -226,7 +226,7 @@ def _park_downtime(asked: Standings, park_id: int, span: ParkSpan, score: Decima
     exact = {
         "shame_score": -score,
         "total_downtime_hours": -hours,
-        "uptime_percentage": _or(span.uptime, Decimal(100)),
+        "uptime_percentage": _or(span.uptime, Fraction(100)),
         "rides_down": -broken,
     }
     return _Candidate(row, exact)
@@ -242,10 +242,10 @@ def _park_wait(asked: Standings, park: ParkFacts, waits: _Waits) -> _Candidate:
         "rides_reporting": waits.rides,
         "trend_percentage": _wait_trend(span, before),
     }
-    return _Candidate(row, {"avg_wait_minutes": -_or(waits.average, Decimal(0))})
+    return _Candidate(row, {"avg_wait_minutes": -_or(waits.average, Fraction(0))})
 
 
-def _ride_downtime(asked: Standings, facts: RideFacts, ride: RideTally, hours: Decimal) -> _Candidate:
+def _ride_downtime(asked: Standings, facts: RideFacts, ride: RideTally, hours: Fraction) -> _Candidate:
     before = asked.rides_before.get(facts.ride_id)
     uptime = rules.uptime_percentage(ride.operating, ride.down)
     trend = rules.trend_percentage(ride.down, ride.samples, before.down, before.samples) if before else None
@@ -261,13 +261,13 @@ def _ride_downtime(asked: Standings, facts: RideFacts, ride: RideTally, hours: D
     exact = {
         "downtime_hours": -hours,
         "uptime_percentage": uptime,
-        "trend_percentage": (trend is None, -_or(trend, Decimal(0))),
+        "trend_percentage": (trend is None, -_or(trend, Fraction(0))),
         "current_is_open": (1 if is_open is None else 2 * is_open, -hours),
     }
     return _Candidate(row, exact)
 
 
-def _ride_wait(asked: Standings, facts: RideFacts, ride: RideTally, average: Decimal | None) -> _Candidate:
+def _ride_wait(asked: Standings, facts: RideFacts, ride: RideTally, average: Fraction | None) -> _Candidate:
     row = _ride_columns(asked, facts)
     before = asked.rides_before.get(facts.ride_id) if asked.period != "live" else None
     row |= {
@@ -282,7 +282,7 @@ def _ride_wait(asked: Standings, facts: RideFacts, ride: RideTally, average: Dec
         row["current_wait_minutes"] = rules.rounded(posted, 1)
         # this list's contract has no PARK_CLOSED
         row["current_status"] = "CLOSED" if row["current_status"] == PARK_CLOSED else row["current_status"]
-    exact = {"avg_wait_minutes": -_or(average, Decimal(0)), "peak_wait_minutes": -(ride.wait_max or 0)}
+    exact = {"avg_wait_minutes": -_or(average, Fraction(0)), "peak_wait_minutes": -(ride.wait_max or 0)}
     return _Candidate(row, exact)
 
 
@@ -326,7 +326,7 @@ def _label(asked: Standings) -> Row:
 # --- what a row is made of -------------------------------------------------------------------------------------------
 
 
-def _score(asked: Standings, span: ParkSpan) -> Decimal | None:
+def _score(asked: Standings, span: ParkSpan) -> Fraction | None:
     if asked.period != "live":
         return span.score
     now = asked.now.get(span.park.park_id)
@@ -369,8 +369,8 @@ def _ride_now(asked: Standings, facts: RideFacts) -> RideNow | None:
     return park.rides.get(facts.ride_id) if park else None
 
 
-def _posted(now: RideNow | None) -> Decimal | None:
-    return Decimal(now.wait) if now and now.wait is not None else None
+def _posted(now: RideNow | None) -> Fraction | None:
+    return Fraction(now.wait) if now and now.wait is not None else None
 
 
 def _wait_trend(span: ParkSpan | RideTally | None, before: ParkSpan | RideTally | None) -> float | None:

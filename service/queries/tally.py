@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from datetime import date
-from decimal import Decimal
+from fractions import Fraction
 from functools import lru_cache, reduce
 from itertools import groupby, pairwise
 from operator import and_, or_
@@ -24,7 +24,7 @@ from service.models import RideStatusSnapshot
 from service.periods import Interval, pacific_day
 from service.queries.catalog import ParkFacts
 
-GAPS_AT_ONCE = 100  # each gap is one OR term of a query
+GAPS_AT_ONCE = 50  # each gap is an OR inside an OR, and SQLite's parser goes 100 deep
 
 
 class RideTally(NamedTuple):
@@ -58,8 +58,8 @@ class RideTally(NamedTuple):
             self.status_changes + other.status_changes,
             self.wait_sum + other.wait_sum,
             self.wait_samples + other.wait_samples,
-            _known(min, self.wait_min, other.wait_min),
-            _known(max, self.wait_max, other.wait_max),
+            _extreme(min, self.wait_min, other.wait_min),
+            _extreme(max, self.wait_max, other.wait_max),
         )
 
 
@@ -81,7 +81,7 @@ class ParkTally(NamedTuple):
     wait_max: int | None
 
     @property
-    def score(self) -> Decimal | None:
+    def score(self) -> Fraction | None:
         """The shame score of the day or of the part."""
         return rules.shame_score(self.weighted_down, self.roster_weight, self.slots)
 
@@ -183,7 +183,7 @@ class _Counts:
         self.samples += row.readings
         if kind.operating:
             self.operating += row.readings
-            self.first, self.last = _known(min, self.first, row.first), _known(max, self.last, row.last)
+            self.first, self.last = _extreme(min, self.first, row.first), _extreme(max, self.last, row.last)
         if kind.told:
             self.told += row.readings
         if kind.told or kind.possible:
@@ -191,8 +191,8 @@ class _Counts:
         if kind.counts:
             self.wait_sum += int(row.wait_sum or 0)
             self.wait_samples += row.readings
-            self.wait_min = _known(min, self.wait_min, row.wait_min)
-            self.wait_max = _known(max, self.wait_max, row.wait_max)
+            self.wait_min = _extreme(min, self.wait_min, row.wait_min)
+            self.wait_max = _extreme(max, self.wait_max, row.wait_max)
 
 
 class _Suspect(NamedTuple):
@@ -451,7 +451,7 @@ def _both(one: DayTally, other: DayTally) -> DayTally:
     )
 
 
-def _known(pick: Callable[..., int], *values: int | None) -> int | None:
+def _extreme(pick: Callable[..., int], *values: int | None) -> int | None:
     """The least or greatest of the values that are known."""
     known = [value for value in values if value is not None]
     return pick(known) if known else None

@@ -10,9 +10,18 @@ import pytest
 from factories import World, random_world
 from service import rules
 from service.database import fetch
-from service.jobs import daily
-from service.models import AggregationJobLog, DailyParkStats, DailyStats, JobStatus, RideStatusSnapshot, StatDay
-from service.periods import Span, instant, wall_clock
+from service.jobs import daily, marks
+from service.models import (
+    AggregationJobLog,
+    DailyParkStats,
+    DailyStats,
+    JobStatus,
+    RideStatusSnapshot,
+    ServiceState,
+    StatDay,
+)
+from service.periods import Span, instant, pacific_day, wall_clock
+from service.queries import state
 from service.queries.days import Tallies
 
 DAY = date(2025, 6, 10)
@@ -125,9 +134,7 @@ def test_readings_written_while_a_day_is_computed_are_not_lost(database: Any, mo
             late.append(1)
             world.day_of(1, "DDDO", noon(DAY) + 3 * 3600)
             world.store()
-            daily.ServiceState.update({daily.ServiceState.value: 2}).where(
-                daily.ServiceState.name == "revision_history"
-            ).execute()
+            ServiceState.update({ServiceState.value: 2}).where(ServiceState.name == "revision_history").execute()
         return stats
 
     monkeypatch.setattr(daily, "day_stats", interrupted)
@@ -157,9 +164,62 @@ def test_days_whose_readings_are_gone_are_answered_from_their_rows(database: Any
     RideStatusSnapshot.delete().where(RideStatusSnapshot.snapshot_time < noon(DAY + timedelta(days=3))).execute()
     StatDay.update({StatDay.dirty: True}).execute()
     assert _down(DAY, now) == 2
-    assert DAY not in daily.missing_days(now, 1)
+    assert daily.missing_days(now, 1) == []
     tallies = Tallies(now)
     assert tallies.roster(tallies.universe.parks[1], DAY + timedelta(days=5)) == {1}
+
+
+def test_the_oldest_day_that_is_held_is_not_computed_from_half_of_its_local_days(database: Any) -> None:
+    world = one_park("Asia/Tokyo")
+    world.parks[0] = world.parks[0]._replace(park_type="other")
+    world.readings.clear()
+    world.day_of(1, "O" + "C" * 10 + "O", noon(DAY, "Asia/Tokyo"))  # closed from 12:30 to 17:30; midnight is at 16:00
+    world.store()
+    now = instant(noon(DAY + timedelta(days=4)))
+    daily.aggregate(now)
+    assert _down(DAY, now) == 3
+    RideStatusSnapshot.delete().where(RideStatusSnapshot.snapshot_time < pacific_day(DAY).start).execute()
+    StatDay.update({StatDay.dirty: True}).execute()
+    assert DAY not in daily.missing_days(now, 1)
+    assert _down(DAY, now) == 3
+
+
+def test_a_new_version_does_not_rest_on_rosters_of_the_old(database: Any) -> None:
+    world = one_park()
+    other = world.ride(1)
+    world.day_of(other, "O", noon(DAY - timedelta(days=2)))
+    world.store()
+    now = instant(noon(DAY + timedelta(days=1)))
+    daily.aggregate(now)
+    DailyStats.update({DailyStats.operating_minutes: 0}).execute()  # as if version 1 had judged otherwise
+    DailyStats.update({DailyStats.total_downtime_minutes: 0}).execute()
+    daily.compute_day(DAY, now, 2)
+    rows = DailyParkStats.select().where(DailyParkStats.stat_date == DAY)
+    assert {row.metrics_version: row.roster_weight for row in rows} == {1: 4, 2: 4}
+
+
+def test_writers_that_are_faster_than_a_day_do_not_starve_it(database: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    one_park().store()
+    make = daily.day_stats
+
+    def overtaken(*args: Any) -> daily.DayStats:
+        stats = make(*args)
+        marks.bump(state.REVISION_HISTORY)
+        return stats
+
+    monkeypatch.setattr(daily, "day_stats", overtaken)
+    assert daily.aggregate(instant(noon(DAY + timedelta(days=1)))).days == [DAY]
+
+
+def test_a_storm_of_short_gaps_is_one_query_too_long_for_no_engine(database: Any) -> None:
+    world = World(5)
+    park = world.park("other")
+    for _ in range(120):
+        world.day_of(world.ride(park), "OCC_CCO", noon(DAY))
+    world.store()
+    tallies = Tallies(instant(noon(DAY + timedelta(days=1))))
+    counted = tallies.count(tallies.universe.parks[park], DAY)
+    assert (len(counted.outages), sum(ride.down for ride in counted.rides.values())) == (120, 480)
 
 
 def _down(day: date, now: Any) -> int:

@@ -266,10 +266,18 @@ def test_rides_of_an_unknown_park_are_a_mistake_and_store_nothing() -> None:
 def test_what_days_are_judged_by_makes_all_raw_days_dirty(parks: list[ParkRecord], rides: list[RideRecord]) -> None:
     store_catalog([park()], [ride(tier=1)], NOW)
     put((at(10, 23), 10, OPERATING, None, None))
-    computed(*may(9, 10, 11, 19), version=1)
+    computed(*may(10, 11, 19), version=1)
     computed(*may(10), version=2)
     store_catalog(parks, rides, NOW)
     assert dirty() == [10, 10, 11, 19]
+
+
+def test_days_before_those_that_can_be_counted_stay_as_they_are() -> None:
+    store_catalog([park()], [ride(tier=1)], NOW)
+    put((at(10, 23), 10, OPERATING, None, None))
+    computed(*may(9, 10, 11, 19))  # the readings of the 9th were removed: the 10th may lack some too
+    store_catalog([park()], [ride(tier=3)], NOW)
+    assert dirty() == [11, 19]
 
 
 def test_names_and_places_make_nothing_dirty() -> None:
@@ -541,6 +549,15 @@ def test_readings_of_today_that_fill_a_local_day_that_is_over_reach_back() -> No
     put((at(20, 2), 10, OPERATING, None, None), now=evening)
     assert dirty() == [19]
     assert revisions()[1] == (history or 0) + 1
+
+
+@pytest.mark.usefixtures("comet")
+def test_days_that_were_computed_later_than_the_writers_clock_become_dirty() -> None:
+    computed(*may(15, 16))  # at NOW, the 20th
+    before = revisions()[1] or 0
+    put((at(15, 12), 10, DOWN, None, None), now=NOW - timedelta(days=10))  # a replayed clock: not late by it
+    assert dirty() == [15, 16]
+    assert (revisions()[1] or 0) > before
 
 
 @pytest.mark.usefixtures("comet")

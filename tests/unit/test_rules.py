@@ -1,6 +1,6 @@
 """The rules, against literals worked out by hand."""
 
-from decimal import Decimal
+from fractions import Fraction
 from itertools import product
 
 import pytest
@@ -99,7 +99,7 @@ def test_weights() -> None:
 
 def test_score_of_one_flagship_down_for_half_the_day() -> None:
     # weight 3 of 6, down in 24 of 48 slots: 10 x 72 / (6 x 48)
-    assert rules.shame_score(3 * 24, 6, 48) == Decimal("2.5")
+    assert rules.shame_score(3 * 24, 6, 48) == Fraction("2.5")
 
 
 def test_no_score_without_roster_or_open_slot() -> None:
@@ -115,7 +115,7 @@ def test_a_score_is_between_0_and_10_and_the_shares_add_up(rides: list[tuple[int
     score = rules.shame_score(sum(weight * down for weight, down in downs), roster, slots)
     shares = [rules.shame_score(weight * down, roster, slots) for weight, down in downs]
     assert score is not None and 0 <= score <= 10
-    assert abs(sum((share for share in shares if share is not None), Decimal(0)) - score) < Decimal("1e-20")
+    assert sum(share for share in shares if share is not None) == score
 
 
 @given(COUNTS, COUNTS)
@@ -133,9 +133,16 @@ def test_trend() -> None:
     assert rules.trend_percentage(10, 0, 10, 100) is None
 
 
+def test_a_mean_of_thirds_and_sevenths_is_exact() -> None:
+    scores = [rules.shame_score(down, 10, 12) for down in (0, 5, 2, 25, 16, 11, 4)]
+    mean = rules.mean([score for score in scores if score is not None])
+    assert mean == Fraction(3, 4)
+    assert rules.rounded(mean, 1) == 0.8
+
+
 def test_mean_of_nothing_is_unknown() -> None:
     assert rules.mean([]) is None
-    assert rules.mean([Decimal(1), Decimal(2)]) == Decimal("1.5")
+    assert rules.mean([Fraction(1), Fraction(2)]) == Fraction("1.5")
 
 
 @pytest.mark.parametrize(
@@ -147,8 +154,10 @@ def test_mean_of_nothing_is_unknown() -> None:
         ("11.25", 2, 11.25),
         ("99.95", 1, 100.0),
         ("-0.04", 1, 0.0),
+        ("-0.05", 1, -0.1),
+        ("1/3", 2, 0.33),
     ],
 )
 def test_rounding_is_half_up_on_the_exact_value(value: str, places: int, shown: float) -> None:
-    assert rules.rounded(Decimal(value), places) == shown
-    assert str(rules.rounded(Decimal(value), places)) != "-0.0"
+    assert rules.rounded(Fraction(value), places) == shown
+    assert str(rules.rounded(Fraction(value), places)) != "-0.0"
