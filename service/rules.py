@@ -121,6 +121,11 @@ def plausible_wait(wait_time: int | None) -> int | None:
 # --- a park's slot and day -------------------------------------------------------------------------------------------
 
 
+def opens(schedule_type: int, opening_at: int, closing_at: int) -> bool:
+    """Whether a row of a schedule opens its park, from opening until just before closing."""
+    return schedule_type == ScheduleType.OPERATING and opening_at < closing_at
+
+
 def looks_open(operating: int, reporting: int) -> bool:
     """A park without a schedule is open while at least half of the attractions that report operate."""
     return reporting > 0 and 2 * operating >= reporting

@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -22,9 +22,8 @@ from service.models import Park, ParkActivitySnapshot, ParkSchedule, Ride, RideS
 from service.models.base import rows
 from service.periods import Interval
 from service.queries import state
+from service.queries.hours import REACH, dates_known
 from service.rules import Category, ScheduleType, Source, Status
-
-REACH = timedelta(days=rules.SCHEDULE_REACH_DAYS)
 
 Key = tuple[int, int]  # slot, ride_id
 Fact = tuple[Status | None, bool | None, int | None]  # status, is_open, wait_time
@@ -95,7 +94,7 @@ def _publish_schedule(
     park_id: int, before: Mapping[ScheduleKey, int], after: Mapping[ScheduleKey, int], now: datetime
 ) -> None:
     zone = Park.get(Park.park_id == park_id).timezone
-    locals_ = _dates_known(before) ^ _dates_known(after)
+    locals_ = dates_known(key[0] for key in before) ^ dates_known(key[0] for key in after)
     for opening in _openings(before) ^ _openings(after):
         locals_.update(periods.local_days(opening, zone))
     days = judged_on(locals_, zone)
@@ -104,17 +103,11 @@ def _publish_schedule(
     mark_dirty(days)
 
 
-def _dates_known(schedule: Mapping[ScheduleKey, int]) -> set[date]:
-    """The local dates on which a park with these rows is closed outside its openings."""
-    dates = {key[0] for key in schedule}
-    return {near for day in dates for near in periods.days_between(day - REACH, day + REACH)}
-
-
 def _openings(schedule: Mapping[ScheduleKey, int]) -> set[Interval]:
     return {
         Interval(opening, closing)
         for (_, kind, opening), closing in schedule.items()
-        if kind is ScheduleType.OPERATING and closing > opening
+        if rules.opens(kind, opening, closing)
     }
 
 

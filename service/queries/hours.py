@@ -13,7 +13,7 @@ from peewee import Case, Query, fn
 from service import rules
 from service.models import ParkSchedule, RideStatusSnapshot
 from service.models.base import rows
-from service.periods import Interval, local_day
+from service.periods import Interval, days_between, local_day
 from service.queries.tally import Readings, fetch_slots, picked
 
 REACH = timedelta(days=rules.SCHEDULE_REACH_DAYS)
@@ -47,6 +47,11 @@ class Schedule(NamedTuple):
 NO_SCHEDULE = Schedule([], [])
 
 
+def dates_known(dates: Iterable[date]) -> set[date]:
+    """The local dates that a schedule with rows on `dates` knows."""
+    return {near for day in dates for near in days_between(day - REACH, day + REACH)}
+
+
 def schedules(first: date, last: date) -> dict[int, Schedule]:
     """The schedules of all parks, with every row that can matter to local days from `first` to `last`."""
     margin = REACH + timedelta(days=1)
@@ -61,7 +66,7 @@ def schedules(first: date, last: date) -> dict[int, Schedule]:
     openings: dict[int, list[Interval]] = defaultdict(list)
     for row in rows(query, _Row):
         dates[row.park_id].add(as_date(row.schedule_date))
-        if row.schedule_type == rules.ScheduleType.OPERATING and row.closing_at > row.opening_at:
+        if rules.opens(row.schedule_type, row.opening_at, row.closing_at):
             openings[row.park_id].append(Interval(row.opening_at, row.closing_at))
     return {park_id: Schedule(sorted(days), sorted(openings[park_id])) for park_id, days in dates.items()}
 
