@@ -124,3 +124,10 @@ def when_ready(server: Any) -> None:
 
 
 allow_open_files(2 * worker_connections + 1024)
+
+
+def post_worker_init(worker: Any) -> None:
+    """Have the kernel keep connections that have not sent anything: a thread would wait five seconds for each."""
+    for listener in worker.sockets:
+        if hasattr(socket, "TCP_DEFER_ACCEPT") and listener.sock.family != getattr(socket, "AF_UNIX", None):
+            listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, keepalive or 5)

@@ -30,9 +30,8 @@ class RideNow(NamedTuple):
 
 
 class ParkNow(NamedTuple):
-    """A park's live slot: whether the park is open, and its attractions with a reading."""
+    """A park in its live slot: whether it is open, and its attractions with a reading."""
 
-    slot: int
     is_open: bool
     rides: dict[int, RideNow]
 
@@ -52,7 +51,6 @@ class ParkNow(NamedTuple):
 
 class _Reading(NamedTuple):
     ride_id: int
-    snapshot_time: int
     status: int | None
     is_open: int | None
     wait_time: int | None
@@ -113,9 +111,8 @@ def _readings(tallies: Tallies, slots: dict[int, int]) -> dict[int, list[_Readin
     snapshot = RideStatusSnapshot
     found: dict[int, list[_Reading]] = defaultdict(list)
     for slot in sorted(set(slots.values())):
-        query = snapshot.select(
-            snapshot.ride_id, snapshot.snapshot_time, snapshot.status, snapshot.is_open, snapshot.wait_time
-        ).where(snapshot.snapshot_time == slot)
+        columns = (snapshot.ride_id, snapshot.status, snapshot.is_open, snapshot.wait_time)
+        query = snapshot.select(*columns).where(snapshot.snapshot_time == slot)
         for row in rows(query, _Reading):
             ride = tallies.universe.rides.get(row.ride_id)
             if ride is not None and slots.get(ride.park_id) == slot:
@@ -126,13 +123,12 @@ def _readings(tallies: Tallies, slots: dict[int, int]) -> dict[int, list[_Readin
 def _park_now(tallies: Tallies, park: ParkFacts, slot: int, readings: list[_Reading]) -> ParkNow:
     openings = tallies.openings(park, local_day_of(slot, park.timezone))
     if not any(opening.has(slot) for opening in openings):
-        return ParkNow(slot, False, {row.ride_id: RideNow(PARK_CLOSED, None) for row in readings})
+        return ParkNow(False, {row.ride_id: RideNow(PARK_CLOSED, None) for row in readings})
     today = pacific_day(pacific_date(tallies.now)).start
     since = max(today, tallies.now - rules.LIVE_WINDOW_SECONDS)
     silent = [row.ride_id for row in readings if rules.is_possibly_down(park.park_type, *row.said)]
     lately = _operated_since(tallies, park, silent, since, slot) if silent and since <= slot else set()
     return ParkNow(
-        slot,
         True,
         {row.ride_id: RideNow(_status(row, park, lately, slot >= today), _wait(row)) for row in readings},
     )

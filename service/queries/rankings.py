@@ -66,15 +66,16 @@ class Standings:
         self.question = question
         self.period = periods.ALIASES.get(question.period, question.period)
         self.of_now = self.period in OF_NOW
+        self.counted = "today" if self.period == "peak-times" else self.period  # the period that is counted
         self.tallies = Tallies(question.now)
-        self.span = periods.named("today" if self.period == "peak-times" else self.period, question.now)
+        self.span = periods.named(self.counted, question.now)
         self.parks = self.tallies.universe.filtered(question.filter, active_only=self.of_now)
         self.minutes = self.tallies.interval_minutes
 
     @cached_property
     def earlier(self) -> Span:
         """The span the period is compared with."""
-        return periods.before("today" if self.period == "peak-times" else self.period, self.question.now)
+        return periods.before(self.counted, self.question.now)
 
     @cached_property
     def park_spans(self) -> dict[int, ParkSpan]:
@@ -98,7 +99,7 @@ class Standings:
         return self.tallies.rides(self.earlier, self.parks)
 
     @cached_property
-    def now(self) -> dict[int, ParkNow]:
+    def live(self) -> dict[int, ParkNow]:
         """The parks' live slots; none for spans of the past."""
         return parks_now(self.tallies, self.parks) if self.of_now else {}
 
@@ -122,19 +123,20 @@ def parks_by_downtime(asked: Standings) -> list[Row]:
     found = []
     for park_id, span in asked.park_spans.items():
         score = _score(asked, span)
-        if (rules.rounded(score, 1) or 0) > 0 and score is not None:
+        if score is not None and _shows(score, 1):
             found.append(_park_downtime(asked, park_id, span, score))
     return _ranked(found, asked.question.sort_by, "park_id", asked.question.limit)
 
 
 def aggregate_stats(asked: Standings) -> Row:
-    """Totals over all parks of the filter, whatever the limit: parks with data, rides by state, hours, uptime."""
+    """Totals over all parks of the filter, whatever the limit: parks with data (live: those open), rides by state,
+    hours, uptime."""
     spans = asked.park_spans.values()
     operating, down = sum(span.operating for span in spans), sum(span.down for span in spans)
-    statuses = count_statuses(asked.tallies.universe, asked.now)
+    statuses = count_statuses(asked.tallies.universe, asked.live)
     broken = sum(ride.down > 0 for _, ride in asked.listed_rides())
     whole = sum(ride.operated and not ride.down for _, ride in asked.listed_rides())
-    tracked = sum(park.is_open for park in asked.now.values()) if asked.period == "live" else len(spans)
+    tracked = sum(park.is_open for park in asked.live.values()) if asked.period == "live" else len(spans)
     return {
         "period": asked.period,
         "filter_disney_universal": asked.question.filter == DISNEY_UNIVERSAL,
@@ -154,7 +156,7 @@ def parks_by_wait(asked: Standings) -> list[Row]:
     found = [
         _park_wait(asked, asked.tallies.universe.parks[park_id], wait)
         for park_id, wait in (_live_waits(asked) if asked.period == "live" else _span_waits(asked)).items()
-        if (rules.rounded(wait.average, 1) or 0) > 0
+        if _shows(wait.average, 1)
     ]
     return _ranked(found, "avg_wait_minutes", "park_id", asked.question.limit)
 
@@ -164,7 +166,7 @@ def rides_by_downtime(asked: Standings) -> list[Row]:
     found = []
     for facts, ride in asked.listed_rides():
         hours = rules.hours(ride.down * asked.minutes)
-        if (rules.rounded(hours, 2) or 0) > 0:
+        if _shows(hours, 2):
             found.append(_ride_downtime(asked, facts, ride, hours))
     return _ranked(found, asked.question.sort_by, "ride_id", asked.question.limit)
 
@@ -176,8 +178,7 @@ def rides_by_wait(asked: Standings) -> list[Row]:
     for facts, ride in _rides_seen(asked):
         now = _ride_now(asked, facts)
         average = _posted(now) if asked.period == "live" else rules.average_wait(ride.wait_sum, ride.wait_samples)
-        listed = ride.wait_max if asked.period == "peak-times" else rules.rounded(average, 1)
-        if (listed or 0) > 0:
+        if (ride.wait_max or 0) > 0 if asked.period == "peak-times" else _shows(average, 1):
             found.append(_ride_wait(asked, facts, ride, average))
     return _ranked(found, order, "ride_id", asked.question.limit)
 
@@ -202,7 +203,7 @@ class _Waits(NamedTuple):
 
 def _park_downtime(asked: Standings, park_id: int, span: ParkSpan, score: Fraction) -> _Candidate:
     before = asked.parks_before.get(park_id)
-    down_now = asked.now[park_id].count(rules.Status.DOWN) if asked.period == "live" else None
+    down_now = asked.live[park_id].count(rules.Status.DOWN) if asked.period == "live" else None
     broken = sum(ride.down > 0 for ride in asked.rides_of[park_id]) if down_now is None else down_now
     hours = rules.hours(span.down * asked.minutes)
     row = _park_columns(asked, span.park) | {
@@ -217,7 +218,7 @@ def _park_downtime(asked: Standings, park_id: int, span: ParkSpan, score: Fracti
         "snapshot_count": span.slots,
     }
     if asked.of_now:
-        now = asked.now.get(park_id)
+        now = asked.live.get(park_id)
         row |= {
             "total_rides": len(asked.tallies.roster(span.park, asked.span.days[-1])),
             "rides_operating": now.count(rules.Status.OPERATING) if now else 0,
@@ -287,7 +288,7 @@ def _ride_wait(asked: Standings, facts: RideFacts, ride: RideTally, average: Fra
 
 
 def _park_columns(asked: Standings, park: ParkFacts) -> Row:
-    now = asked.now.get(park.park_id)
+    now = asked.live.get(park.park_id)
     return {
         "park_id": park.park_id,
         "park_name": park.name,
@@ -300,7 +301,7 @@ def _park_columns(asked: Standings, park: ParkFacts) -> Row:
 
 def _ride_columns(asked: Standings, facts: RideFacts) -> Row:
     park = asked.tallies.universe.parks[facts.park_id]
-    park_now, now = asked.now.get(facts.park_id), _ride_now(asked, facts)
+    park_now, now = asked.live.get(facts.park_id), _ride_now(asked, facts)
     columns: Row = {
         "ride_id": facts.ride_id,
         "ride_name": facts.name,
@@ -329,7 +330,7 @@ def _label(asked: Standings) -> Row:
 def _score(asked: Standings, span: ParkSpan) -> Fraction | None:
     if asked.period != "live":
         return span.score
-    now = asked.now.get(span.park.park_id)
+    now = asked.live.get(span.park.park_id)
     return now.score(asked.tallies.universe, asked.tallies.roster(span.park, asked.span.days[-1])) if now else None
 
 
@@ -344,7 +345,7 @@ def _span_waits(asked: Standings) -> dict[int, _Waits]:
 
 def _live_waits(asked: Standings) -> dict[int, _Waits]:
     found = {}
-    for park_id, park in asked.now.items():
+    for park_id, park in asked.live.items():
         waits = [ride.wait for ride in park.rides.values() if ride.wait is not None]
         found[park_id] = _Waits(
             rules.average_wait(sum(waits), len(waits)), max(waits, default=None), sum(wait > 0 for wait in waits)
@@ -357,7 +358,7 @@ def _rides_seen(asked: Standings) -> Iterable[tuple[RideFacts, RideTally]]:
     yield from asked.listed_rides()
     if asked.period != "live":
         return
-    for park in asked.now.values():
+    for park in asked.live.values():
         for ride_id in park.rides.keys() - asked.rides.keys():
             facts = asked.tallies.universe.rides[ride_id]
             if facts.is_active:
@@ -365,7 +366,7 @@ def _rides_seen(asked: Standings) -> Iterable[tuple[RideFacts, RideTally]]:
 
 
 def _ride_now(asked: Standings, facts: RideFacts) -> RideNow | None:
-    park = asked.now.get(facts.park_id)
+    park = asked.live.get(facts.park_id)
     return park.rides.get(facts.ride_id) if park else None
 
 
@@ -408,6 +409,11 @@ def _ranked(found: list[_Candidate], sort_by: str, id_column: str, limit: int) -
     """The first `limit` rows by the exact value, then the id, with their rank."""
     ordered = sorted(found, key=lambda candidate: (candidate.exact[sort_by], candidate.row[id_column]))
     return [{"rank": rank} | candidate.row for rank, candidate in enumerate(ordered[:limit], start=1)]
+
+
+def _shows(value: Fraction | None, places: int) -> bool:
+    """Whether a row is listed: its value does not round to 0."""
+    return (rules.rounded(value, places) or 0) > 0
 
 
 def _or(value: Any, otherwise: Any) -> Any:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.errors import BadRequest
-from service.web.params import LARGEST_ID, Query
+from service.web.params import Query
 
 
 def refusal(text: str, ask: str, *arguments: object) -> str:
@@ -89,13 +89,12 @@ def test_only_true_is_weighted(text: str, weighted: bool) -> None:
 def test_park_id() -> None:
     assert Query("").park_id() is None
     assert Query("park_id=7").park_id() == 7
-    assert Query(f"park_id={LARGEST_ID}").park_id() == LARGEST_ID
+    assert Query("park_id=3000000000").park_id() == 3_000_000_000  # no park has it: it counts nothing
 
 
-@pytest.mark.parametrize("value", ["", "0", "-1", "abc", "1.5", str(LARGEST_ID + 1), "9" * 3000, "1%20OR%201=1"])
+@pytest.mark.parametrize("value", ["", "0", "-1", "abc", "1.5", "1%20OR%201=1"])
 def test_park_id_that_no_park_can_have_is_refused(value: str) -> None:
     assert "park_id" in refusal(f"park_id={value}", "park_id")
-    assert f"from 1 to {LARGEST_ID}" in refusal(f"park_id={value}", "park_id")
 
 
 def test_known_parameter_given_twice_is_refused() -> None:
@@ -108,22 +107,10 @@ def test_unknown_parameters_are_ignored_however_often() -> None:
     assert Query("utm=1&utm=2&&=x&period=today&q=%F0%9F%8E%A2").period() == "today"
 
 
-@pytest.mark.parametrize("text", ["period=%", "period=%1", "period=%zz", "other=100%&period=live", "%GG=1"])
-def test_broken_percent_sign_is_refused(text: str) -> None:
-    with pytest.raises(BadRequest, match="hexadecimal"):
-        Query(text)
-
-
-@pytest.mark.parametrize("text", ["period=%ff", "a=%C3", "a=\xff", "%80=1"])
-def test_bytes_that_are_not_utf8_are_refused(text: str) -> None:
-    with pytest.raises(BadRequest, match="UTF-8"):
-        Query(text)
-
-
-@pytest.mark.parametrize("text", ["period=live%00", "other=%00", "%00", "a=\0"])
-def test_nul_is_refused(text: str) -> None:
-    with pytest.raises(BadRequest, match="NUL"):
-        Query(text)
+@pytest.mark.parametrize("value", ["%", "%1", "%zz", "%ff", "\xff", "live%00", "live\0", "live%"])
+def test_what_cannot_be_decoded_is_refused_where_it_matters(value: str) -> None:
+    assert "period" in refusal(f"period={value}", "period")
+    assert Query(f"utm={value}&period=today").period() == "today"
 
 
 def test_utf8_may_be_written_with_or_without_escapes() -> None:
