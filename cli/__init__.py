@@ -35,6 +35,8 @@ class _Edge(click.Group):
         except ServiceError as error:
             _fail(ctx, str(error), error.exit_code)
         except PeeweeException as error:
+            if any(isinstance(link, KeyboardInterrupt) for link in database.chain(error)):
+                _fail(ctx, "Interrupted.", 130)  # while a statement ran: the driver then lost its connection
             explained = database.explained(error)
             _fail(ctx, str(explained), explained.exit_code)
         except Exception as error:

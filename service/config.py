@@ -1,6 +1,7 @@
 """Settings: one frozen value, read from the environment once. docs/configuration.md lists them all."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,6 +29,7 @@ class Settings:
     sql_echo: bool = False
     statement_timeout_seconds: int = 10
     log_level: str = "INFO"
+    web_concurrency: int = 2
     web_threads: int = 16
 
 
@@ -47,6 +49,7 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         sql_echo=read.flag("SQL_ECHO"),
         statement_timeout_seconds=read.integer("STATEMENT_TIMEOUT_SECONDS", 10, 1, 3600),
         log_level=read.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR")),
+        web_concurrency=read.integer("WEB_CONCURRENCY", 2, 1, 512),
         web_threads=read.integer("WEB_THREADS", 16, 1, 512),
     )
 
@@ -72,7 +75,7 @@ class _Reader:
 
     def integer(self, name: str, default: int, low: int, high: int) -> int:
         value = self.text(name, str(default))
-        if not value.lstrip("-").isdecimal() or not low <= int(value) <= high:
+        if not re.fullmatch("-?[0-9]{1,9}", value) or not low <= int(value) <= high:
             raise BadRequest(f"{name}={value!r} is not a whole number from {low} to {high}.")
         return int(value)
 
@@ -98,4 +101,6 @@ class _Reader:
             raise BadRequest(f"{name}={value!r} is not an ISO 8601 instant such as 2025-05-18T15:00:00Z.") from None
         if instant.tzinfo is None:
             raise BadRequest(f"{name}={value!r} has no offset: write 2025-05-18T15:00:00Z for UTC.")
+        if not 2000 <= instant.year <= 2099:
+            raise BadRequest(f"{name}={value!r} is not in the years 2000 to 2099.")
         return instant.astimezone(UTC)

@@ -154,8 +154,10 @@ def _connect() -> None:
             time.sleep(0.02)
 
 
-def explained(error: Exception) -> ServiceError:
+def explained(error: BaseException) -> ServiceError:
     """What a driver's error means for the user, in one sentence."""
+    # A rollback that fails in turn hides what went wrong first.
+    error = [link for link in chain(error) if isinstance(link, PeeweeException) or link is error][-1]
     code = error.args[0] if error.args and isinstance(error.args[0], int) else None
     text = str(error.args[-1]) if error.args else str(error)
     if code in TIMEOUT_CODES or "interrupted" in text:
@@ -165,9 +167,18 @@ def explained(error: Exception) -> ServiceError:
     if code in UNREACHABLE_CODES or "unable to open database" in text or "file is not a database" in text:
         reason = text or "connection lost"
         return Unreachable(f"The database cannot be reached ({reason}): check DATABASE_URL and that the server runs.")
+    if "disk is full" in text or "readonly database" in text or "malformed" in text:
+        return Unavailable(f"The database file cannot be used ({text}): look at its disk, its rights and its folder's.")
     if "locked" in text:
         return Unavailable("The database is locked by another writer: try again when it has finished.")
     return ServiceError(f"The database refused a statement: {text}")
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those it came of, the last one first."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 @contextmanager

@@ -57,7 +57,10 @@ def ensure_equal() -> None:
     """Raise Unavailable, naming every difference, unless the open database has the schema of the models."""
     found = differences()
     if found:
-        raise Unavailable(f"The database differs from the models: {'; '.join(found)}.")
+        raise Unavailable(
+            f"The database differs from the models: {'; '.join(found)}. Either something was changed by hand, or a"
+            " migration was cut short, or (all foreign keys missing) this account lacks the grant REFERENCES."
+        )
 
 
 def _compare(table: str, live: Shape, wanted: Shape) -> Iterator[str]:

@@ -164,5 +164,16 @@ def test_any_other_error_is_explained_too() -> None:
     assert "refused" in str(explained(OperationalError("near \"SELEC\": syntax error")))
 
 
+def test_a_rollback_that_fails_does_not_hide_the_reason() -> None:
+    try:
+        try:
+            raise OperationalError("database or disk is full")
+        finally:
+            raise OperationalError("cannot rollback - no transaction is active")
+    except OperationalError as error:
+        found = explained(error)
+    assert isinstance(found, Unavailable) and "disk is full" in str(found)
+
+
 def fetch_one(sql: str) -> Any:
     return db.execute_sql(sql).fetchone()[0]

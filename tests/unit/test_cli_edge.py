@@ -3,6 +3,7 @@
 import click
 import peewee
 import pytest
+from peewee import OperationalError
 from click.testing import CliRunner
 
 import cli
@@ -52,6 +53,12 @@ def test_debug_shows_where(failing):
 def test_an_interrupted_command_exits_130(failing):
     result = failing(KeyboardInterrupt())
     assert (result.exit_code, result.stderr) == (130, "Interrupted.\n")
+
+
+def test_interrupting_a_statement_is_no_lost_database(failing):
+    lost = OperationalError(0, "")
+    lost.__context__ = KeyboardInterrupt()
+    assert failing(lost).exit_code == 130
 
 
 def test_a_closed_pipe_is_no_error_to_talk_about(failing):
