@@ -23,7 +23,7 @@ PERIODS = ("live", "today", "yesterday", "last_week", "last_month")
 ALL = 10**6
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(8))
 def test_a_random_world_gives_the_reference_numbers(database: Any, seed: int) -> None:
     world, now = random_world(seed)
     world.store()
