@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from factories import World
+from service.models import RideStatusSnapshot
 from service.periods import instant, wall_clock
 from service.queries.days import Tallies
 from service.queries.tally import RideTally
@@ -209,3 +210,14 @@ def test_the_roster_is_what_operated_within_seven_days(database: Any, days_ago: 
     one.world.store()
     tallies = Tallies(instant(one.at(30)))
     assert tallies.park_day(tallies.universe.parks[one.park], DAY).roster_weight == weight
+
+
+def test_a_reading_knows_whether_it_operates_in_python_and_in_sql(database: Any) -> None:
+    one = OneRide()
+    one.world.day_of(one.ride, "ODCRoc", one.at(10))
+    one.world.store()
+    readings = list(RideStatusSnapshot.select().order_by(RideStatusSnapshot.snapshot_time))
+    assert [reading.is_operating for reading in readings] == [True, False, False, False, True, False]
+    assert [reading.computed_is_open for reading in readings] == [reading.is_operating for reading in readings]
+    for condition in (RideStatusSnapshot.is_operating, RideStatusSnapshot.computed_is_open):
+        assert RideStatusSnapshot.select().where(condition).count() == 2

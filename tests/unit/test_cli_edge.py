@@ -3,8 +3,8 @@
 import click
 import peewee
 import pytest
-from peewee import OperationalError
 from click.testing import CliRunner
+from peewee import OperationalError
 
 import cli
 from service import VERSION
