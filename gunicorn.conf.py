@@ -8,6 +8,7 @@ import os
 import resource
 import socket
 import sys
+import traceback
 from typing import Any, NoReturn
 
 
@@ -99,6 +100,30 @@ def allow_open_files(needed: int) -> None:
 
 
 def on_starting(server: Any) -> None:
+    """Refuse to start beside another server, or over a database that this release cannot work with."""
+    refuse_taken_port(server)
+    refuse_unfit_database()
+
+
+def refuse_unfit_database() -> None:
+    """Look in a child: what the master has imported, its workers would keep when SIGHUP should take up new code."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            from service.web.app import exit_code_at_start
+
+            code = exit_code_at_start()
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code:
+        raise SystemExit(code)
+
+
+def refuse_taken_port(server: Any) -> None:
     """Stop with one sentence when the port is taken.
 
     With `reuse_port` a second server of the same user would silently share the port, and one that cannot bind would

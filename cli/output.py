@@ -28,12 +28,13 @@ def open_for(settings: Settings, *, read_only: bool = False, time_limit: bool = 
     """Open the database of `settings`, ready for work; `main` closes it when the command ends.
 
     Raises Unavailable when it cannot be reached, would change data silently, is not migrated, differs from the models,
-    or holds readings of another interval.
+    or holds readings of another interval. Says what is no reason to refuse, but worth knowing.
     """
     database.open_database(settings, read_only=read_only, time_limit=time_limit)
     database.check_server()
     schema.ensure_current(settings)
-    schema.ensure_equal()
+    for warning in schema.ensure_equal():
+        say(f"Warning: {warning}")
     state.ensure_interval(settings.snapshot_interval_minutes)
 
 

@@ -11,6 +11,11 @@ from peewee import BigIntegerField, Field, Model, ModelInsert, ModelUpdate, Node
 
 from service import database
 
+# What every table and its text is on MariaDB and MySQL: transactions and foreign keys, and text that compares as
+# SQLite's does.
+ENGINE = "InnoDB"
+COLLATION = "utf8mb4_bin"
+
 M = TypeVar("M", bound=Model)
 R = TypeVar("R", bound=NamedTuple)
 E = TypeVar("E", bound=IntEnum)

@@ -28,6 +28,7 @@ class RideStatusSnapshot(Base):
 
     class Meta:
         table_name = "ride_status_snapshots"
+        without_rowid = True  # on SQLite: clustered by its key, as InnoDB is anyway
         # Time first: a slot's insert is an append, the newest slot one short range, pruning a contiguous delete.
         primary_key = CompositeKey("snapshot_time", "ride_id")
         # Ride first and covering: one park's rides over any window without touching the table.
@@ -50,5 +51,6 @@ class ParkActivitySnapshot(Base):
 
     class Meta:
         table_name = "park_activity_snapshots"
+        without_rowid = True
         primary_key = CompositeKey("park_id", "snapshot_time")
         indexes = ((("snapshot_time",), False),)

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from peewee import BooleanField, CharField, CompositeKey, DateField, DecimalField, ForeignKeyField
-from peewee import IntegerField, SmallIntegerField
+from peewee import SQL, IntegerField, SmallIntegerField
 
 from service.models.base import Base, UtcField
 from service.models.park import Park, Ride
@@ -42,7 +42,7 @@ class DailyStats(Base):
 
     stat_date = DateField()
     ride = ForeignKeyField(Ride, column_name="ride_id", backref="+", on_delete="CASCADE")
-    metrics_version = IntegerField(default=1)
+    metrics_version = IntegerField(default=1, constraints=[SQL("DEFAULT 1")])
     park_id = IntegerField()
     weight = SmallIntegerField()
     sample_count = IntegerField()
@@ -74,7 +74,7 @@ class DailyParkStats(Base):
 
     stat_date = DateField()
     park = ForeignKeyField(Park, column_name="park_id", backref="+", on_delete="CASCADE")
-    metrics_version = IntegerField(default=1)
+    metrics_version = IntegerField(default=1, constraints=[SQL("DEFAULT 1")])
     sample_count = IntegerField()
     open_minutes = IntegerField()
     rides_tracked = IntegerField()

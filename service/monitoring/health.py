@@ -31,21 +31,32 @@ WORKER_LEASE = "worker"
 
 
 def ensure_ready(settings: Settings) -> None:
-    """Raise Unavailable unless the database can be reached, has this release's schema and readings of this interval."""
+    """Raise Unavailable unless the database can be reached, has this release's schema and readings of this interval.
+
+    Each difference of the schema, and each warning, is in the log.
+    """
     database.check_server()
-    _ensure_usable(settings)
+    for warning in _ensure_usable(settings):
+        log.warning("%s", warning)
 
 
-def _ensure_usable(settings: Settings) -> None:
+def _ensure_usable(settings: Settings) -> list[str]:
+    """Warnings about the schema of a database that can answer."""
     try:
         schema.ensure_current(settings)
     except BadRequest as error:  # the installation's fault, not the request's
         log.error("%s", error)
         raise Unavailable("The service cannot read its migrations: its log says why.") from error
-    found = schema.differences()
-    if found:
-        raise Unavailable(f"The schema differs from this release's in {len(found)} places: `cli check` names them.")
+    drift = schema.compare()
+    if drift.differences:
+        for difference in drift.differences:
+            log.error("%s", difference)
+        raise Unavailable(
+            f"Differences between the schema and this release's: {len(drift.differences)}."
+            " The log and `cli check` name each."
+        )
     state.ensure_interval(settings.snapshot_interval_minutes)
+    return drift.warnings
 
 
 def health(settings: Settings, now: datetime) -> tuple[int, dict[str, object]]:
@@ -72,7 +83,7 @@ def _look_into_database(settings: Settings, now: datetime, checks: dict[str, Che
     database.check_server()
     checks["database"] = {"status": "healthy", "message": "The database answers"}
     checks["schema"] = schema_state(settings)
-    if checks["schema"]["status"] == "healthy":
+    if checks["schema"]["status"] != "unhealthy":
         with database.reading():
             checks["data_collection"] = data_collection(settings, now)
             checks["daily_aggregation"] = daily_aggregation()
@@ -95,11 +106,14 @@ def _overall(checks: dict[str, Check]) -> str:
 
 
 def schema_state(settings: Settings) -> Check:
-    """Whether the database has the tables, and readings of the interval, that this release works with."""
+    """Whether the database has the tables, and readings of the interval, that this release works with. Without one of
+    its indexes it answers as well, but slowly: a warning."""
     try:
-        _ensure_usable(settings)
+        warnings = _ensure_usable(settings)
     except Unavailable as error:
         return {"status": "unhealthy", "message": str(error)}
+    if warnings:
+        return {"status": "warning", "message": "; ".join(warnings)}
     return {"status": "healthy", "message": "All migrations are applied, and the schema is what they make"}
 
 

@@ -1,89 +1,141 @@
-"""How the live schema differs from the models: what a migration forgot, or a hand has changed."""
+"""How the live schema differs from the models: what a migration forgot, or a hand has changed.
+
+A difference can spoil data or break statements, so nothing starts on it. A missing index only makes answers slow: that
+is a warning. What was added and can do neither does not count: tables without a model, and indexes that are not unique.
+"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
-from peewee import Field, ForeignKeyField, Model
+from peewee import Model
 
 from service import database
 from service.errors import Unavailable
 from service.models import ALL_MODELS
-
-# What engines answer when asked for a type that has several names, or whose width means nothing.
-SAME_TYPE = {"integer": "int", "bool": "tinyint(1)", "double precision": "double", "numeric": "decimal"}
-WIDTH = re.compile(r"^(tinyint|smallint|mediumint|int|bigint)\((?!1\))\d+\)")
+from service.schema import shape
+from service.schema.shape import Column, Index, Shape
 
 
-class ForeignKey(NamedTuple):
-    """Where a column points, and what happens to its row when that is deleted."""
+class Drift(NamedTuple):
+    """Sentences, each naming what the database has, what the models say, and the remedy where it is safe to name one.
 
-    table: str
-    column: str
-    on_delete: str
+    `differences` stop the service, `warnings` do not.
+    """
 
-    def __str__(self) -> str:
-        return f"{self.table}.{self.column} ON DELETE {self.on_delete}"
+    differences: list[str]
+    warnings: list[str]
 
 
-class Shape(NamedTuple):
-    """A table as the database or a model has it: column -> (type, null), columns of an index -> unique."""
-
-    columns: dict[str, tuple[str, bool]]
-    key: tuple[str, ...]
-    indexes: dict[tuple[str, ...], bool]
-    foreign_keys: dict[str, ForeignKey]
+def compare(models: Iterable[type[Model]] = ALL_MODELS) -> Drift:
+    """How the open database differs from `models`, read once."""
+    declared = {shape.table_name(model): shape.declared(model) for model in models}
+    live = shape.live([name for name, wanted in declared.items() if wanted.foreign_keys])
+    drift = Drift([], [])
+    for table, wanted in declared.items():
+        if table in live:
+            drift.differences.extend(_differences(table, live[table], wanted))
+            drift.warnings.extend(_warnings(table, live[table], wanted))
+        else:
+            drift.differences.append(f"table {table} is missing")
+    return drift
 
 
 def differences(models: Iterable[type[Model]] = ALL_MODELS) -> list[str]:
-    """One sentence for each difference between the open database and `models`, naming both sides; empty when equal.
-
-    Tables without a model, names of indexes and defaults do not count.
-    """
-    tables = set(database.db.get_tables())
-    found: list[str] = []
-    for model in models:
-        name = _meta(model).table_name
-        if name in tables:
-            found += _compare(name, _live(name), _wanted(model))
-        else:
-            found.append(f"table {name} is missing")
-    return found
+    """The differences of `compare`; empty when the service can start."""
+    return compare(models).differences
 
 
-def ensure_equal() -> None:
-    """Raise Unavailable, naming every difference, unless the open database has the schema of the models."""
-    found = differences()
-    if found:
+def ensure_equal() -> list[str]:
+    """The warnings of `compare`. Raises Unavailable, naming every difference, if there is one."""
+    drift = compare()
+    if drift.differences:
         raise Unavailable(
-            f"The database differs from the models: {'; '.join(found)}. Either something was changed by hand, or a"
-            " migration was cut short, or (all foreign keys missing) this account lacks the grant REFERENCES."
+            f"The database differs from the models: {'; '.join(drift.differences)}."
+            " Either something was changed by hand, or a migration was cut short."
         )
+    return drift.warnings
 
 
-def _compare(table: str, live: Shape, wanted: Shape) -> Iterator[str]:
-    yield from _compare_columns(table, live.columns, wanted.columns)
+def _differences(table: str, live: Shape, wanted: Shape) -> Iterator[str]:
+    yield from _table_differences(table, live, wanted)
+    for name in _either(live.columns, wanted.columns):
+        yield from _column_differences(table, name, live.columns.get(name), wanted.columns.get(name))
     if live.key != wanted.key:
         yield f"primary key of {table} is {_listed(live.key)}, models say {_listed(wanted.key)}"
     for columns in _either(live.indexes, wanted.indexes):
-        sides = [_uniqueness(side.get(columns)) for side in (live.indexes, wanted.indexes)]
-        if sides[0] != sides[1]:
-            yield f"index {table} {_listed(columns)} is {sides[0]}, models say {sides[1]}"
+        if _uniqueness(live, columns) != _uniqueness(wanted, columns) and _matters(live, wanted, columns):
+            yield _index_sentence(table, columns, live, wanted)
     for column in _either(live.foreign_keys, wanted.foreign_keys):
-        keys = [side.get(column, "none") for side in (live.foreign_keys, wanted.foreign_keys)]
+        keys = [" and ".join(sorted(side.foreign_keys.get(column, ["none"]))) for side in (live, wanted)]
         if keys[0] != keys[1]:
             yield f"foreign key of {table}.{column} is {keys[0]}, models say {keys[1]}"
 
 
-def _compare_columns(
-    table: str, live: dict[str, tuple[str, bool]], wanted: dict[str, tuple[str, bool]]
-) -> Iterator[str]:
-    for column in _either(live, wanted):
-        sides = [_described(side.get(column)) for side in (live, wanted)]
-        if sides[0] != sides[1]:
-            yield f"column {table}.{column} is {sides[0]}, models say {sides[1]}"
+def _warnings(table: str, live: Shape, wanted: Shape) -> Iterator[str]:
+    for columns in wanted.indexes:
+        if columns not in live.indexes and not _matters(live, wanted, columns):
+            yield _index_sentence(table, columns, live, wanted)
+
+
+def _table_differences(table: str, live: Shape, wanted: Shape) -> Iterator[str]:
+    if live.storage != wanted.storage:
+        remedy = _remedy(f"ALTER TABLE {table} ENGINE={wanted.storage}") if database.is_mysql() else ""
+        yield f"table {table} is {live.storage}, models say {wanted.storage}{remedy}"
+    if live.collation != wanted.collation:
+        yield f"table {table} is {live.collation}, models say {wanted.collation}{_converted(table, wanted)}"
+
+
+def _column_differences(table: str, name: str, live: Column | None, wanted: Column | None) -> Iterator[str]:
+    sides = [str(side or "missing") for side in (live, wanted)]
+    if sides[0] != sides[1]:
+        yield f"column {table}.{name} is {sides[0]}, models say {sides[1]}"
+    collations = {side.collation for side in (live, wanted) if side and side.collation}
+    if live and wanted and len(collations) > 1:
+        yield f"column {table}.{name} is {live.collation}, models say {wanted.collation}{_converted(table, wanted)}"
+
+
+def _matters(live: Shape, wanted: Shape, columns: tuple[str, ...]) -> bool:
+    """Without a unique index upserts double rows, with one too many writes fail. Any other is a matter of speed."""
+    return any(side.indexes[columns].unique for side in (live, wanted) if columns in side.indexes)
+
+
+def _index_sentence(table: str, columns: tuple[str, ...], live: Shape, wanted: Shape) -> str:
+    is_, should = _uniqueness(live, columns), _uniqueness(wanted, columns)
+    remedy = _index_remedy(table, columns, live, wanted.indexes.get(columns))
+    return f"index {table} {_listed(columns)} is {is_}, models say {should}{remedy}"
+
+
+def _index_remedy(table: str, columns: tuple[str, ...], live: Shape, wanted: Index | None) -> str:
+    """Makes room, also where another index has the name, then adds; nothing for an index that cannot be dropped."""
+    in_the_way = [index.name for at, index in live.indexes.items() if at == columns or index.name == _name(wanted)]
+    if any(name.startswith("sqlite_") for name in in_the_way):  # of a constraint: it goes with its table only
+        return ""
+    steps = [f"DROP INDEX `{name}`" for name in in_the_way]
+    if wanted:
+        target = "" if database.is_mysql() else f" ON {table}"
+        verb = f"{'ADD' if database.is_mysql() else 'CREATE'} {'UNIQUE ' if wanted.unique else ''}INDEX"
+        steps.append(f"{verb} `{wanted.name}`{target} {_listed(columns)}")
+    return _remedy(f"ALTER TABLE {table} {', '.join(steps)}" if database.is_mysql() else "; ".join(steps))
+
+
+def _name(index: Index | None) -> str | None:
+    return index.name if index else None
+
+
+def _converted(table: str, wanted: Shape | Column) -> str:
+    charset = str(wanted.collation).partition("_")[0]
+    return _remedy(f"ALTER TABLE {table} CONVERT TO CHARACTER SET {charset} COLLATE {wanted.collation}")
+
+
+def _remedy(sql: str) -> str:
+    return f" (remedy: {sql})"
+
+
+def _uniqueness(side: Shape, columns: tuple[str, ...]) -> str:
+    index = side.indexes.get(columns)
+    return "missing" if index is None else "unique" if index.unique else "not unique"
 
 
 def _either(live: dict[Any, Any], wanted: dict[Any, Any]) -> list[Any]:
@@ -91,72 +143,5 @@ def _either(live: dict[Any, Any], wanted: dict[Any, Any]) -> list[Any]:
     return [*wanted, *(key for key in live if key not in wanted)]
 
 
-def _described(column: tuple[str, bool] | None) -> str:
-    return "missing" if column is None else f"{column[0]} {'NULL' if column[1] else 'NOT NULL'}"
-
-
-def _uniqueness(unique: bool | None) -> str:
-    return "missing" if unique is None else "unique" if unique else "not unique"
-
-
 def _listed(columns: tuple[str, ...]) -> str:
     return f"({', '.join(columns)})"
-
-
-def _live(table: str) -> Shape:
-    bound = database.db
-    return Shape(
-        {column.name: (_type(column.full_type), column.null) for column in bound.get_columns(table)},
-        tuple(bound.get_primary_keys(table)),
-        {
-            tuple(index.columns): index.unique
-            for index in bound.get_indexes(table)
-            if index.name != "PRIMARY" and not index.name.startswith("sqlite_autoindex")
-        },
-        {
-            key.column: ForeignKey(key.dest_table, key.dest_column, _on_delete(key.on_delete))
-            for key in bound.get_foreign_keys(table)
-        },
-    )
-
-
-def _wanted(model: type[Model]) -> Shape:
-    meta = _meta(model)
-    fields = cast("list[Field[Any]]", meta.sorted_fields)
-    return Shape(
-        {field.column_name: (_declared(field), bool(field.null)) for field in fields},
-        tuple(field.column_name for field in meta.get_primary_keys()),
-        {
-            tuple(field.column_name for field in index._expressions): bool(index._unique)
-            for index in meta.fields_to_index()
-        },
-        {
-            field.column_name: ForeignKey(
-                _meta(field.rel_model).table_name, field.rel_field.column_name, _on_delete(field.on_delete)
-            )
-            for field in fields
-            if isinstance(field, ForeignKeyField)
-        },
-    )
-
-
-def _meta(model: type[Model]) -> Any:
-    return cast("Any", model)._meta
-
-
-def _declared(field: Field[Any]) -> str:
-    """The type that creating this field's column would ask for."""
-    context = database.db.get_sql_context()
-    return _type(context.sql(cast("Any", field).ddl_datatype(context)).query()[0])
-
-
-def _type(name: str) -> str:
-    name = name.strip().lower().replace(", ", ",").removesuffix(" auto_increment")
-    name = WIDTH.sub(r"\1", name)
-    base, bracket, rest = name.partition("(")
-    return SAME_TYPE.get(name) or SAME_TYPE.get(base, base) + bracket + rest
-
-
-def _on_delete(rule: str | None) -> str:
-    """InnoDB says RESTRICT where nothing was asked for; the two do the same there."""
-    return "NO ACTION" if rule in (None, "RESTRICT") else str(rule)

@@ -53,14 +53,36 @@ MESSAGES = {
 def application() -> WSGIApplication:
     """What gunicorn serves: the API with the settings of the environment, over a database it cannot write to."""
     try:
-        settings = config.load()
-        database.open_database(settings, read_only=True)
+        return create_app(_opened())
     except ServiceError as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(GUNICORN_GIVES_UP) from None
+
+
+def exit_code_at_start() -> int:
+    """0 when the server may start, else the reason is said: a bad setting, a database that is not migrated, differs from
+    the models or holds readings of another interval. One that does not answer may come back.
+
+    For the start only: a worker that starts again later, while somebody migrates, answers 503 until that is done.
+    """
+    try:
+        ensure_ready(_opened())
+    except Unreachable as error:
+        log.warning("%s", error)
+    except ServiceError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    finally:
+        database.close()
+    return 0
+
+
+def _opened() -> Settings:
+    settings = config.load()
+    database.open_database(settings, read_only=True)
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     clock.replay(settings.replay_now, tick=settings.replay_tick)
-    return create_app(settings)
+    return settings
 
 
 def create_app(settings: Settings) -> WSGIApplication:
