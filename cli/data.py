@@ -102,7 +102,7 @@ def _open_and_migrate(settings: Settings, force: bool) -> None:
     database.check_server()
     if not force:
         ensure_no_readings()  # a database that is refused is left as it is
-    schema.upgrade(settings, announce=say)
+    schema.upgrade(settings, schema.Options(say=say))
     schema.ensure_equal()
     state.ensure_interval(settings.snapshot_interval_minutes)
 

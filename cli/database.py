@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import click
+from click.core import ParameterSource
 from peewee import PeeweeException, fn
 
 from cli.output import emit, say
@@ -23,42 +25,85 @@ from service.queries import state
 COUNTED = (Park, Ride, ParkSchedule, StatDay, MetricsVersion, AggregationJobLog)
 
 
+wait_option = click.option(
+    "--wait",
+    type=click.IntRange(0, 86_400),
+    default=schema.WAIT_SECONDS,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for another process that migrates.",
+)
+no_rehearsal_option = click.option(
+    "--no-rehearsal",
+    is_flag=True,
+    help="Do not try it on an empty copy of the schema first, where the account may not create one (MySQL, MariaDB).",
+)
+
+
 @click.group(invoke_without_command=True)
-@click.option("--dry-run", is_flag=True, help="Print what would run, and change nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the SQL that would run; execute none of it.")
+@wait_option
+@no_rehearsal_option
 @click.pass_context
-def migrate(ctx: click.Context, dry_run: bool) -> None:
-    """Bring the database's schema up to date."""
+def migrate(ctx: click.Context, dry_run: bool, wait: int, no_rehearsal: bool) -> None:
+    """Bring the database's schema up to date.
+
+    Everything is checked before anything runs, one process at a time. A migration that fails leaves schema and rows as
+    they were; one that was killed is finished, or taken back, by the next run.
+    """
     if ctx.invoked_subcommand:
-        if dry_run:
-            raise click.UsageError(f"--dry-run belongs to `migrate` alone, not to `migrate {ctx.invoked_subcommand}`.")
+        if dry_run or no_rehearsal or ctx.get_parameter_source("wait") is not ParameterSource.DEFAULT:
+            raise click.UsageError(f"Options of `migrate {ctx.invoked_subcommand}` are written behind its name.")
         return
     settings: Settings = ctx.obj
-    _open(settings, read_only=dry_run)
-    names = schema.pending(settings) if dry_run else schema.upgrade(settings, announce=say)
+    _open(settings)
     if dry_run:
-        emit(False, {}, names or ["Nothing to do: the database has all migrations."])
-    else:
-        click.echo(f"Migrations applied: {len(names)}." if names else "Nothing to do: the database has all migrations.")
+        emit(False, {}, _sql(schema.plans(settings)) or ["Nothing to do: the database has all migrations."])
+        return
+    names = schema.upgrade(settings, _options(wait, no_rehearsal))
+    click.echo(f"Migrations applied: {len(names)}." if names else "Nothing to do: the database has all migrations.")
+    _compare()
 
 
 @migrate.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_obj
-def status(settings: Settings) -> None:
-    """List all migrations, and which of them the database has."""
+def status(settings: Settings, as_json: bool) -> None:
+    """List all migrations: applied or pending, when and by whom, and whether the file is still what was applied."""
     _open(settings, read_only=True)
-    waiting = schema.pending(settings)
-    for name in schema.migration_names(settings):
-        click.echo(f"{'pending' if name in waiting else 'applied'}  {name}")
+    states, half = schema.states(settings), schema.unfinished()
+    found = {"migrations": [state._asdict() for state in states], "cut_short": half}
+    emit(as_json, found, [*(_shown_state(state) for state in states), *([_half(half)] if half else [])])
 
 
 @migrate.command()
 @click.option("--to", metavar="NNN", help="Keep this migration and undo all after it; 000 undoes all.")
+@click.option("--dry-run", is_flag=True, help="Print the SQL that would run; execute none of it.")
+@click.option("--force", is_flag=True, help="Also with a file that was changed after it was applied.")
+@wait_option
+@no_rehearsal_option
 @click.pass_obj
-def down(settings: Settings, to: str | None) -> None:
-    """Undo the newest migration."""
+def down(settings: Settings, to: str | None, dry_run: bool, force: bool, wait: int, no_rehearsal: bool) -> None:
+    """Undo the newest migration. What its tables held is gone with them."""
     _open(settings)
-    names = schema.downgrade(settings, to, announce=say)
+    if dry_run:
+        emit(False, {}, _sql(schema.plans(settings, to, undo=True)) or ["Nothing to undo."])
+        return
+    wanted = schema.undone(settings, to)
+    if wanted and sys.stdin.isatty():
+        click.confirm(f"Undo {', '.join(wanted)}? What their tables and columns hold is lost.", abort=True)
+    names = schema.downgrade(settings, to, _options(wait, no_rehearsal), changed_too=force)
     click.echo(f"Migrations undone: {len(names)}." if names else "Nothing to undo.")
+
+
+@migrate.command()
+@click.argument("name")
+@click.option("--auto", is_flag=True, help="Draft what the models have and the migrations do not make.")
+@click.pass_obj
+def new(settings: Settings, name: str, auto: bool) -> None:
+    """Write a new migration file with the next free number, NAME like verb_noun; needs no database."""
+    click.echo(str(schema.create(settings, name, auto=auto)))
+    say("Next: fill it in, then `cli migrate check`, then `cli migrate --dry-run`.")
 
 
 @migrate.command("check")
@@ -81,6 +126,42 @@ def check(ctx: click.Context, as_json: bool) -> None:
     ctx.exit(Unavailable.exit_code if report["problems"] else 0)
 
 
+def _options(wait: int, no_rehearsal: bool) -> schema.Options:
+    return schema.Options(say=say, wait_seconds=wait, rehearsed=not no_rehearsal)
+
+
+def _compare() -> None:
+    """Say what the migrations did not make of the schema: what was changed by hand is not theirs to mend."""
+    drift = schema.compare()
+    for warning in drift.warnings:
+        say(f"Warning: {warning}")
+    if drift.differences:
+        raise Unavailable(f"All migrations are applied, but the schema differs: {'; '.join(drift.differences)}.")
+
+
+def _sql(plans: Mapping[str, Sequence[schema.Statement]]) -> list[str]:
+    """The statements of each migration, as a script with its name as a comment."""
+    lines = []
+    for name, statements in plans.items():
+        lines.append(f"-- {name}")
+        for statement in statements:
+            values = f"  -- {list(statement.parameters)}" if statement.parameters else ""
+            lines.append(f"{statement};{values}")
+    return lines
+
+
+def _shown_state(state: schema.State) -> str:
+    if not state.applied:
+        return f"pending  {state.name}"
+    at = f"{state.at:%Y-%m-%d %H:%M:%SZ}" if state.at else "at an unknown time"
+    file = "" if state.file == "unchanged" else f"  FILE {state.file.upper()}"
+    return f"applied  {state.name}  {at} by {state.by or 'unknown'}{file}"
+
+
+def _half(name: str) -> str:
+    return f"CUT SHORT or running: {name}. `cli migrate` waits for it, then finishes or restores."
+
+
 def _open(settings: Settings, *, read_only: bool = False) -> None:
     """Open the database whatever its schema. Changing a large table takes longer than any query may."""
     database.open_database(settings, read_only=read_only, time_limit=False)
@@ -88,8 +169,10 @@ def _open(settings: Settings, *, read_only: bool = False) -> None:
 
 
 def _examine(settings: Settings) -> dict[str, Any]:
-    """All that can be found out, and the `problems`: what the service cannot run with. A problem ends the search."""
+    """All that can be found out, the `warnings`, and the `problems`: what the service cannot run with. A problem ends
+    the search."""
     report: dict[str, Any] = {"settings": _shown(settings), "problems": []}
+    warnings: list[str] = []
     steps: tuple[Callable[[Settings], dict[str, Any]], ...] = (_server, _pending, _differences, _readings)
     for step in steps:
         try:
@@ -99,9 +182,10 @@ def _examine(settings: Settings) -> dict[str, Any]:
         except Unavailable as error:
             report["problems"].append(str(error))
         report["problems"] += report.pop("found", [])
+        warnings += report.pop("warnings", [])
         if report["problems"]:
             break
-    return report
+    return report | {"warnings": warnings}
 
 
 def _server(settings: Settings) -> dict[str, Any]:
@@ -115,8 +199,9 @@ def _pending(settings: Settings) -> dict[str, Any]:
 
 
 def _differences(settings: Settings) -> dict[str, Any]:
-    found = schema.differences()
-    return {"differences": found, "found": ["The schema differs from the models."] if found else []}
+    drift = schema.compare()
+    found = ["The schema differs from the models."] if drift.differences else []
+    return {"differences": drift.differences, "warnings": drift.warnings, "found": found}
 
 
 def _readings(settings: Settings) -> dict[str, Any]:

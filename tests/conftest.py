@@ -14,6 +14,7 @@ from mariadb import PrivateMariaDB, find_mariadbd
 from service import clock, schema
 from service import database as door
 from service.config import Settings
+from service.schema.statements import OWN_TABLES
 
 ENGINES = ("sqlite", "mariadb")
 NO_MARIADB = "no mariadbd on this machine: install the package mariadb-server"
@@ -93,7 +94,7 @@ class _SharedMariaDB:
         self.connection = server.connect("shared")
         # A transaction that a test left open must fail the next test, not hang it.
         self._run("SET SESSION foreign_key_checks = 0, lock_wait_timeout = 5")
-        self.tables = [name for (name,) in self._run("SHOW TABLES") if name != "migratehistory"]
+        self.tables = [name for (name,) in self._run("SHOW TABLES") if name not in OWN_TABLES]
         self.written = {name: rows for name in self.tables if (rows := self._run(f"SELECT * FROM {name}"))}
 
     def emptied(self) -> Settings:

@@ -1,49 +1,58 @@
-"""Runs the migrations through peewee-migrate's Router, one process at a time."""
+"""Runs the migrations: checks first, one process at a time, rehearsed, and taken back when they fail."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import cached_property
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from datetime import datetime
+from pathlib import Path
+from time import monotonic
+from typing import Any, NamedTuple
 
 from peewee import PeeweeException
-from peewee_migrate import Router
-from peewee_migrate.models import MIGRATE_TABLE, MigrateHistory
 
-from service import database
+from service import database, periods
 from service.config import Settings
 from service.errors import BadRequest, ServiceError, Unavailable
-from service.schema.files import find_folder, migration_names
-
-LOCK_SECONDS = 30
+from service.schema import journal
+from service.schema.execution import Say, change_schema, patience
+from service.schema.files import checksum, ensure_sound, find_folder, migration_names
+from service.schema.journal import Plan
+from service.schema.lock import WAIT_SECONDS, alone
+from service.schema.recovery import complete, recover, take_back
+from service.schema.rehearsal import rehearse
+from service.schema.router import Runs, naming, recorded_at
+from service.schema.statements import DOWN, UP, Kind, Statement, Watch, unwatched
+from service.schema.structure import structure
 
 log = logging.getLogger(__name__)
 
 
-class _Router(Router):
-    """peewee-migrate's own binds one model to whichever database came last: two Routers would share a history."""
+class Options(NamedTuple):
+    """How to migrate: whom to tell, how long to wait for another process, whether to rehearse."""
 
-    @cached_property
-    def model(self) -> type[MigrateHistory]:
-        """The history table of this database."""
-        history: type[MigrateHistory] = _history(self.database)
-        history.create_table(safe=True)
-        return history
+    say: Say = log.info
+    wait_seconds: float = WAIT_SECONDS
+    rehearsed: bool = True
 
 
-def _history(bound: Any) -> Any:
-    meta = type("Meta", (), {"database": bound, "table_name": MIGRATE_TABLE})
-    return type("History", (MigrateHistory,), {"Meta": meta})
+class State(NamedTuple):
+    """A migration as `status` tells it. `file` is unchanged, changed, missing, not recorded, or new when pending."""
+
+    name: str
+    applied: bool
+    at: datetime | None
+    by: str | None
+    file: str
+
+
+# --- looking ---------------------------------------------------------------------------------------------------------
 
 
 def applied() -> list[str]:
     """Names of the migrations the open database has, in the order they ran."""
-    history = _history(_bound())
-    if not history.table_exists():
-        return []
-    return [name for (name,) in history.select(history.name).order_by(history.id).tuples()]
+    return Runs(_bound(), Path()).applied()
 
 
 def pending(settings: Settings) -> list[str]:
@@ -57,53 +66,45 @@ def pending(settings: Settings) -> list[str]:
 
 
 def ensure_current(settings: Settings) -> None:
-    """Raise Unavailable unless the open database has all migrations."""
+    """Raise Unavailable unless the open database has all migrations, and none of them half."""
     waiting = pending(settings)
     if waiting:
         raise Unavailable(
             f"The database is not migrated ({len(waiting)} pending, the first is {waiting[0]}): run `cli migrate`."
         )
+    half = journal.unfinished()
+    if half:
+        raise Unavailable(f"Migration {half.name} runs, or was cut short: wait for it, or run `cli migrate`.")
 
 
-def upgrade(settings: Settings, announce: Callable[[str], None] = log.info) -> list[str]:
-    """Run what is pending and return the names; `announce` is told each name before it runs.
-
-    On SQLite all or nothing is kept. On MySQL and MariaDB each finished migration is kept.
-    """
-    with _alone():
-        waiting = pending(settings)
-        router = _Router(_bound(), migrate_dir=find_folder(settings))
-        for name in waiting:
-            announce(name)
-            with _naming(name):
-                router.run_one(name, router.migrator, fake=False)
-    return waiting
+def unfinished() -> str | None:
+    """Name of the migration that runs now, or was cut short."""
+    run = journal.unfinished()
+    return None if run is None else run.name
 
 
-def downgrade(settings: Settings, to: str | None = None, announce: Callable[[str], None] = log.info) -> list[str]:
-    """Undo the newest migration, or all after number `to` ("000" undoes all). Returns the names undone, newest first.
+def states(settings: Settings) -> list[State]:
+    """All migrations, of the files and of the database, in order; whatever is wrong with them."""
+    folder, done, known = find_folder(settings), applied(), journal.last_applied()
+    times = recorded_at(_bound())
+    files = {path.stem for path in folder.glob("*.py") if path.name != "__init__.py"}
+    found = []
+    for name in sorted(files | set(done)):
+        run = known.get(name)
+        at = run.at if run else times.get(name)
+        if name in done:
+            found.append(State(name, True, at, run and run.ran_by, _file_state(folder, name, run)))
+        else:
+            found.append(State(name, False, None, None, "new"))
+    return found
 
-    Raises BadRequest for a number that is not applied.
-    """
-    with _alone():
-        names = _after(to, migration_names(settings), applied())
-        for name in names:
-            announce(name)
-            # A fresh router: the models one has in mind after a rollback need not be those of the database.
-            router = _Router(_bound(), migrate_dir=find_folder(settings))
-            with _naming(name):
-                router.run_one(name, router.migrator, fake=False, downgrade=True)
-    return names
 
-
-def _after(to: str | None, names: list[str], done: list[str]) -> list[str]:
-    _ensure_one_story(names, done)
-    if to is None:
-        return done[-1:]
-    numbers = [name[:3] for name in done]
-    if to != "000" and to not in numbers:
-        raise BadRequest(f"Migration {to!r} is not applied: choose 000 or one of {', '.join(numbers) or 'none'}.")
-    return [name for name in reversed(done) if name[:3] > to]
+def _file_state(folder: Path, name: str, run: journal.Applied | None) -> str:
+    if not (folder / f"{name}.py").exists():
+        return "missing"
+    if run is None:
+        return "not recorded"
+    return "unchanged" if checksum(folder, name) == run.checksum else "changed"
 
 
 def _ensure_one_story(names: list[str], done: list[str]) -> None:
@@ -124,50 +125,167 @@ def _ensure_one_story(names: list[str], done: list[str]) -> None:
         )
 
 
+def _ensure_unchanged(folder: Path, done: Sequence[str]) -> None:
+    """Raise BadRequest for a file that is no more what was applied: nobody could tell what the database has."""
+    known = journal.last_applied()
+    for name in done:
+        if name in known and checksum(folder, name) != known[name].checksum:
+            raise BadRequest(
+                f"Migration {name} was changed after {known[name].ran_by} applied it at"
+                f" {periods.iso_utc(known[name].at)}: bring the file back as it was, and put the change in a new one."
+            )
+
+
+# --- changing --------------------------------------------------------------------------------------------------------
+
+
+def upgrade(settings: Settings, options: Options = Options()) -> list[str]:
+    """Run what is pending and return the names; each is said before it runs.
+
+    All or nothing of a migration is kept; on SQLite, all or nothing of all that are pending. Raises BadRequest for
+    files that may not run, ServiceError for a migration that failed, Unavailable for a database that cannot be used.
+    """
+    folder = _sound_folder(settings)
+    with _in_order(options) as bound:
+        runs = Runs(bound, folder)
+        resumed = recover(runs, options.say, resume=True)
+        waiting = pending(settings)
+        _ensure_unchanged(folder, runs.applied())
+        _record_unrecorded(folder, runs)
+        _run_all(runs, waiting, UP, options, resumed)
+    return waiting
+
+
+def downgrade(
+    settings: Settings, to: str | None = None, options: Options = Options(), *, changed_too: bool = False
+) -> list[str]:
+    """Undo the newest migration, or all after number `to` ("000" undoes all). Returns the names undone, newest first.
+
+    Raises BadRequest for a number that is not applied, and for a file that was changed since, unless `changed_too`.
+    """
+    folder = _sound_folder(settings)
+    with _in_order(options) as bound:
+        runs = Runs(bound, folder)
+        recover(runs, options.say, resume=False)
+        names = _after(to, migration_names(settings), runs.applied())
+        if not changed_too:
+            _ensure_unchanged(folder, names)
+        _run_all(runs, names, DOWN, options, None)
+    return names
+
+
+def undone(settings: Settings, to: str | None = None) -> list[str]:
+    """What `downgrade` would undo, newest first. Raises BadRequest for a number that is not applied."""
+    return _after(to, migration_names(settings), applied())
+
+
+def plans(settings: Settings, to: str | None = None, *, undo: bool = False) -> dict[str, list[Statement]]:
+    """What `upgrade`, or with `undo` `downgrade`, would execute, by migration; tried on an empty copy of the schema."""
+    folder = _sound_folder(settings)
+    bound = _bound()
+    with alone(bound, log.info) if database.is_mysql() else nullcontext():
+        done = applied()
+        names = undone(settings, to) if undo else pending(settings)
+        _ensure_unchanged(folder, names if undo else done)
+        found = rehearse(bound, folder, names, DOWN if undo else UP, done)
+    return {name: plan.statements for name, plan in zip(names, found, strict=True)}
+
+
+def _after(to: str | None, names: list[str], done: list[str]) -> list[str]:
+    _ensure_one_story(names, done)
+    if to is None:
+        return done[-1:]
+    numbers = [name[:3] for name in done]
+    if to != "000" and to not in numbers:
+        raise BadRequest(f"Migration {to!r} is not applied: choose 000 or one of {', '.join(numbers) or 'none'}.")
+    return [name for name in reversed(done) if name[:3] > to]
+
+
+def _sound_folder(settings: Settings) -> Path:
+    folder = find_folder(settings)
+    ensure_sound(folder)
+    return folder
+
+
+@contextmanager
+def _in_order(options: Options) -> Iterator[Any]:
+    """The open database, while no other process migrates it; the journal is there."""
+    bound = _bound()
+    with patience(bound), alone(bound, options.say, options.wait_seconds):
+        journal.create()
+        yield bound
+
+
+def _record_unrecorded(folder: Path, runs: Runs) -> None:
+    """Take the files of migrations from before there was a journal for what was applied."""
+    known, times = journal.last_applied(), recorded_at(runs.bound)
+    for name in runs.applied():
+        if name not in known:
+            journal.note(name, checksum(folder, name), times[name])
+
+
+def _run_all(
+    runs: Runs, names: Sequence[str], direction: str, options: Options, resumed: journal.MigrationRun | None
+) -> None:
+    plans: Sequence[Plan | None] = [None] * len(names)
+    if names and database.is_mysql() and options.rehearsed:
+        plans = rehearse(runs.bound, runs.folder, names, direction, runs.applied())
+    for name, plan in zip(names, plans, strict=True):
+        options.say(name)
+        before = structure(runs.bound) if database.is_mysql() else {}
+        run = resumed if resumed and resumed.name == name else None
+        run = run or journal.begin(name, direction, checksum(runs.folder, name), before, plan)
+        _run_one(runs, run, plan, options.say)
+
+
+def _run_one(runs: Runs, run: journal.MigrationRun, plan: Plan | None, say: Say) -> None:
+    started = monotonic()
+    mysql = database.is_mysql()
+    watch = Watch(run.name, run.direction, _executor(runs.bound, run.name, plan, say), rules=mysql)
+    try:
+        with naming(run.name):
+            runs.run(run.name, run.direction, watch, say)
+    except ServiceError as error:
+        if mysql:
+            _give_up(runs.bound, run, error, say)
+        raise
+    complete(runs.bound, run)
+    if monotonic() - started > 1:
+        say(f"  done in {monotonic() - started:.0f} s")
+
+
+def _give_up(bound: Any, run: journal.MigrationRun, error: ServiceError, say: Say) -> None:
+    """Take back what a failed migration did, and say so with the reason."""
+    try:
+        take_back(bound, run, say)
+    except PeeweeException as again:
+        raise Unavailable(
+            f"{error} What it had done is not taken back yet ({again}): run `cli migrate` when the database answers."
+        ) from error
+    except ServiceError as again:
+        raise ServiceError(f"{error} {again}") from error
+    raise type(error)(f"{error} Schema and rows are as they were before it.") from error
+
+
+def _executor(bound: Any, name: str, plan: Plan | None, say: Say) -> Callable[[Statement], Any]:
+    """Executes the statements of a migration, of those that change the schema only the ones rehearsed."""
+    if not database.is_mysql():
+        return lambda statement: unwatched(bound, *statement)
+    expected = None if plan is None else iter([statement for statement, _ in plan.schema])
+
+    def execute(statement: Statement) -> Any:
+        if statement.kind not in (Kind.SCHEMA, Kind.FINAL):
+            return unwatched(bound, *statement)
+        if expected is not None and next(expected, None) != statement:
+            raise BadRequest(
+                f"Migration {name} is refused at `{str(statement)[:100]}`: on an empty database it does something else,"
+                " so it could not be tried. What it does to the schema must not depend on rows."
+            )
+        return change_schema(bound, statement, say)
+
+    return execute
+
+
 def _bound() -> Any:
     """The database itself: peewee-migrate tells the engines apart by its class, which the proxy hides."""
     return database.db.obj
-
-
-@contextmanager
-def _naming(name: str) -> Iterator[None]:
-    """Say which migration a failure is of. Whatever its body raises, the user needs the name and the reason."""
-    try:
-        yield
-    except Exception as error:
-        reason = str(error.args[-1]) if isinstance(error, PeeweeException) and error.args else str(error)
-        raise ServiceError(f"Migration {name} failed: {reason or type(error).__name__}.") from error
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    """Keep other processes from migrating, and keep SQLite from cascading. State is to be read inside."""
-    with _named_lock() if database.is_mysql() else _exclusive_transaction():
-        yield
-
-
-@contextmanager
-def _named_lock() -> Iterator[None]:
-    bound = _bound()
-    name = f"{bound.database}.migrate"[:64]
-    if bound.execute_sql("SELECT GET_LOCK(%s, %s)", (name, LOCK_SECONDS)).fetchone()[0] != 1:
-        raise Unavailable("Another process is migrating this database: wait until it has finished.")
-    try:
-        yield
-    finally:
-        bound.execute_sql("SELECT RELEASE_LOCK(%s)", (name,))
-
-
-@contextmanager
-def _exclusive_transaction() -> Iterator[None]:
-    bound = _bound()
-    # Rebuilding a parent table would delete its children, and inside a transaction the pragma does nothing.
-    bound.pragma("foreign_keys", 0)
-    try:
-        with bound.atomic("EXCLUSIVE"):
-            yield
-            broken = bound.execute_sql("PRAGMA foreign_key_check").fetchall()
-            if broken:
-                raise ServiceError(f"The migration would leave rows without their parent, first in {broken[0][0]}.")
-    finally:
-        bound.pragma("foreign_keys", 1)
