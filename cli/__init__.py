@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import click
 from peewee import PeeweeException
 
+from cli.adoption import adopt
 from cli.data import demo, import_recording
 from cli.database import check, migrate
 from cli.jobs import aggregate
@@ -68,5 +69,5 @@ def main(ctx: click.Context) -> None:
     ctx.obj = settings
 
 
-for command in (migrate, check, import_recording, demo, aggregate, serve_command):
+for command in (migrate, check, import_recording, demo, aggregate, serve_command, adopt):
     main.add_command(command)

@@ -40,7 +40,7 @@ def import_recording(settings: Settings, folder: Path, dry_run: bool, as_json: b
     """
     if not dry_run:
         open_for(settings, time_limit=False)
-    with _Bars() as bars:
+    with Bars() as bars:
         report = import_folder(
             folder,
             interval_minutes=settings.snapshot_interval_minutes,
@@ -81,7 +81,7 @@ def demo(
     now, started = clock.now(), monotonic()
     world = World(parks or DEMO_SIZES[scale][0], seed, scale)
     _open_and_migrate(settings, force)
-    with _Bars() as bars:
+    with Bars() as bars:
         report = build_demo(
             world,
             days or DEMO_SIZES[scale][1],
@@ -107,7 +107,7 @@ def _open_and_migrate(settings: Settings, force: bool) -> None:
     state.ensure_interval(settings.snapshot_interval_minutes)
 
 
-def _compute_days(bars: _Bars) -> int:
+def _compute_days(bars: Bars) -> int:
     now = clock.now()
     total = len(daily.missing_days(now, rules.METRICS_VERSION))
     done = iter(range(1, total + 1))
@@ -129,7 +129,7 @@ def _demo_lines(
     yield "The live view needs readings of the last two hours: the same command with --force brings them up to then."
 
 
-class _Bars:
+class Bars:
     """One progress bar after the other, a new one with each new label; off a terminal a line now and then."""
 
     def __init__(self) -> None:

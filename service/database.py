@@ -42,21 +42,32 @@ def open_database(settings: Settings, *, read_only: bool = False, time_limit: bo
     `read_only` sessions cannot write, whatever the code does; `time_limit` puts the statement time-out on them
     (off for schema changes). Raises BadRequest for a URL that cannot be used.
     """
+    database = connect(settings, read_only=read_only, time_limit=time_limit)
+    db.initialize(database)
+    return database
+
+
+def connect(
+    settings: Settings, *, read_only: bool = True, time_limit: bool = False, named: str = "DATABASE_URL"
+) -> Database:
+    """The database of `settings.database_url`, not bound to `db`: a second one beside it. See `open_database`.
+
+    `named` is what messages call the URL. Whoever opens it closes it.
+    """
     try:
         parts = urlsplit(settings.database_url)
     except ValueError as error:
-        raise BadRequest(f"DATABASE_URL is not a URL: {error}.") from None
+        raise BadRequest(f"{named} is not a URL: {error}.") from None
     if parts.scheme == "sqlite":
         database = _sqlite(settings.database_url, read_only)
     elif parts.scheme in ("mysql", "mariadb"):
-        database = _mysql(settings, read_only, settings.statement_timeout_seconds if time_limit else 0)
+        database = _mysql(settings, read_only, settings.statement_timeout_seconds if time_limit else 0, named)
     else:
         raise BadRequest(
-            f"DATABASE_URL begins with {parts.scheme!r}: use sqlite:///path/to/file.db"
+            f"{named} begins with {parts.scheme!r}: use sqlite:///path/to/file.db"
             " or mysql://user:password@host:port/name."
         )
     database.query_hooks.append(_query_hook(settings))
-    db.initialize(database)
     return database
 
 
@@ -82,15 +93,15 @@ def _sqlite(url: str, read_only: bool) -> Database:
     return SqliteDatabase(name, pragmas=pragmas, lock_type="IMMEDIATE")
 
 
-def _mysql(settings: Settings, read_only: bool, timeout: int) -> Database:
+def _mysql(settings: Settings, read_only: bool, timeout: int, named: str) -> Database:
     parts = urlsplit(settings.database_url)
     try:
         port = parts.port or 3306
     except ValueError:
-        raise BadRequest("DATABASE_URL: the port is not a number in mysql://user:password@host:port/name.") from None
+        raise BadRequest(f"{named}: the port is not a number in mysql://user:password@host:port/name.") from None
     name = unquote(parts.path.lstrip("/"))
     if not name:
-        raise BadRequest("DATABASE_URL names no database: mysql://user:password@host:port/name.")
+        raise BadRequest(f"{named} names no database: mysql://user:password@host:port/name.")
     options = dict(parse_qsl(parts.query))
     host = unquote(parts.hostname or "")
     connect: dict[str, Any] = {
@@ -114,12 +125,13 @@ def _mysql(settings: Settings, read_only: bool, timeout: int) -> Database:
     return database
 
 
-def close() -> None:
-    """Close every connection of this process; the next query opens a new one."""
-    if isinstance(db.obj, PooledMySQLDatabase):
-        db.obj.close_all()
-    elif db.obj is not None:
-        db.obj.close()
+def close(database: Database | None = None) -> None:
+    """Close every connection of this process, to `database` or to the bound one; the next query opens a new one."""
+    closing = database or db.obj
+    if isinstance(closing, PooledMySQLDatabase):
+        closing.close_all()
+    elif closing is not None:
+        closing.close()
 
 
 def is_mysql() -> bool:
@@ -154,8 +166,8 @@ def _connect() -> None:
             time.sleep(0.02)
 
 
-def explained(error: BaseException) -> ServiceError:
-    """What a driver's error means for the user, in one sentence."""
+def explained(error: BaseException, named: str = "DATABASE_URL") -> ServiceError:
+    """What a driver's error means for the user, in one sentence; `named` is what the database's URL is called."""
     # A rollback that fails in turn hides what went wrong first.
     error = [link for link in chain(error) if isinstance(link, PeeweeException) or link is error][-1]
     code = error.args[0] if error.args and isinstance(error.args[0], int) else None
@@ -166,7 +178,7 @@ def explained(error: BaseException) -> ServiceError:
         return Unavailable("The database schema is not up to date: run `cli migrate`.")
     if code in UNREACHABLE_CODES or "unable to open database" in text or "file is not a database" in text:
         reason = text or "connection lost"
-        return Unreachable(f"The database cannot be reached ({reason}): check DATABASE_URL and that the server runs.")
+        return Unreachable(f"The database cannot be reached ({reason}): check {named} and that the server runs.")
     if "disk is full" in text or "readonly database" in text or "malformed" in text:
         return Unavailable(f"The database file cannot be used ({text}): look at its disk, its rights and its folder's.")
     if "locked" in text:
@@ -188,9 +200,9 @@ def reading() -> Iterator[None]:
         yield
 
 
-def fetch(query: Query) -> list[tuple[Any, ...]]:
+def fetch(query: Query, database: Database | None = None) -> list[tuple[Any, ...]]:
     """All rows of `query` as the driver gives them: no model instances, no conversions. For bulk reads."""
-    return cast("list[tuple[Any, ...]]", list(db.execute(query).fetchall()))
+    return cast("list[tuple[Any, ...]]", list((database or db).execute(query).fetchall()))
 
 
 def fetch_prepared(make: Callable[..., Query], values: Sequence[int], *shape: Hashable) -> list[tuple[Any, ...]]:

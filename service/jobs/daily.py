@@ -17,7 +17,7 @@ from service.models import DailyParkStats, DailyStats, StatDay
 from service.periods import days_between, epoch, pacific_date, settles_at
 from service.queries import state
 from service.queries.catalog import ParkFacts, universe
-from service.queries.days import Tallies, first_whole_day
+from service.queries.days import ADOPTED_VERSION, Tallies, first_whole_day
 from service.queries.hours import as_date
 from service.queries.tally import ParkTally, RideTally
 
@@ -125,13 +125,14 @@ def missing_days(now: datetime, version: int, through: date | None = None) -> li
 
 
 def _right_days(now: int, version: int, zones: set[str]) -> Iterator[date]:
-    query = StatDay.select(StatDay.stat_date, StatDay.computed_at).where(
-        StatDay.metrics_version == version, ~StatDay.dirty
+    query = StatDay.select(StatDay.stat_date, StatDay.computed_at, StatDay.metrics_version).where(
+        StatDay.metrics_version.in_((version, ADOPTED_VERSION)), ~StatDay.dirty
     )
-    for stat_date, computed_at in fetch(query):
+    for stat_date, computed_at, found in fetch(query):
         day = as_date(stat_date)
         settled = max((settles_at(day, zone) for zone in zones), default=0)
-        if computed_at >= settled or now < settled:  # rows made before that are right so far: see `Tallies`
+        # Rows made before that are right so far: see `Tallies`. Adopted ones are not made of the readings held.
+        if computed_at >= settled or now < settled or found == ADOPTED_VERSION:
             yield day
 
 
@@ -160,7 +161,7 @@ def _store_unless_moved(day: date, now: datetime, version: int, stats: DayStats,
     # mark this entry too, or that we see their revision here.
     if locked_revision() != revision:
         return False
-    _store(day, now, version, stats)
+    store_day(day, now, version, stats)
     return True
 
 
@@ -169,7 +170,7 @@ def _compute_alone(day: date, now: datetime, version: int) -> tuple[Tallies, Day
     locked_revision()
     tallies = Tallies(now, version=version)
     stats = day_stats(tallies, day, version)
-    _store(day, now, version, stats)
+    store_day(day, now, version, stats)
     return tallies, stats
 
 
@@ -243,7 +244,8 @@ def _ride_row(
     )
 
 
-def _store(day: date, now: datetime, version: int, stats: DayStats) -> None:
+def store_day(day: date, now: datetime, version: int, stats: DayStats) -> None:
+    """Replace a day's rows and its ledger entry; to be called in a transaction."""
     for model in (DailyStats, DailyParkStats):
         model.delete().where(model.stat_date == day, model.metrics_version == version).execute()
     upsert(DailyParkStats, PARK_COLUMNS, stats.parks, key=PARK_COLUMNS[:3])

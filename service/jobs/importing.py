@@ -13,24 +13,23 @@ from functools import lru_cache
 from os import SEEK_END
 from pathlib import Path
 from struct import Struct
-from typing import IO, NamedTuple
+from typing import IO
 
 from service.feeds import Reading, is_single_rider
 from service.feeds.csv_files import Recording, Refusal
 from service.jobs.joblog import Run, logged
 from service.jobs.catalog import Catalog, store_catalog
+from service.jobs.readings import DroppedWaits, Latest, latest_per_slot, report_dropped_waits, source_of
 from service.jobs.store import Stored, store_readings, store_schedules
-from service.models import DataQualityIssue, IssueType, Park
 from service.periods import instant, pacific_date
 from service.queries import state
-from service.rules import MAX_WAIT_MINUTES, Source, Status, plausible_wait
+from service.rules import Source, Status, plausible_wait
 
 HELD_READINGS = 2_000_000  # in memory, 16 bytes each; more wait in a temporary file
 PROGRESS_STEP = 5_000  # readings between two signs of progress
 
 Progress = Callable[[str, int, int], None]  # what is being done, how much of it is done, of how much
 Group = tuple[date, int]  # a Pacific day, and a park by its id in the recording
-Latest = dict[tuple[int, int], Reading]  # by slot and ride
 
 
 @dataclass
@@ -86,15 +85,6 @@ def import_folder(
     return importer.report
 
 
-class _Waits(NamedTuple):
-    """Implausible waits of one park: how many, one of them, and when the first and the last were recorded."""
-
-    number: int
-    example: int
-    first: int
-    last: int
-
-
 class _Import:
     """One import under way."""
 
@@ -107,7 +97,7 @@ class _Import:
         self.now = now
         self.progress = progress
         self.rides = [ride for ride in recording.rides if not is_single_rider(ride.name)]
-        self.dropped: dict[int, _Waits] = {}
+        self.dropped: dict[int, DroppedWaits] = {}
         self.sources: dict[int, Source] = {}
         self.report = ImportReport(
             refused=recording.refused,
@@ -140,9 +130,9 @@ class _Import:
             report.first_slot, report.last_slot = instant(first), instant(last)
 
     def _without_wait(self, reading: Reading, park_id: int) -> Reading:
-        wait, at = reading.wait_time or 0, reading.recorded_at
-        before = self.dropped.get(park_id, _Waits(0, wait, at, at))
-        self.dropped[park_id] = _Waits(before.number + 1, before.example, min(before.first, at), max(before.last, at))
+        at = reading.recorded_at
+        before = self.dropped.get(park_id, DroppedWaits(0, reading.wait_time or 0, at, at))
+        self.dropped[park_id] = before.plus(at)
         self.report.dropped_waits += 1
         return reading._replace(wait_time=None)
 
@@ -157,7 +147,7 @@ class _Import:
                 report.schedule_rows += store_schedules(catalog.park_ids[park_id], openings, self.now)
             self._store_readings(catalog, run)
             for park_id, waits in self.dropped.items():
-                self._report_waits(catalog.park_ids[park_id], self.sources[park_id], waits)
+                report_dropped_waits(catalog.park_ids[park_id], self.sources[park_id], waits, self.now)
 
     def _store_readings(self, catalog: Catalog, run: Run) -> None:
         report, total, done = self.report, len(self.pile), 0
@@ -172,8 +162,7 @@ class _Import:
         self.progress("Storing readings", total, total)
 
     def _store_group(self, catalog: Catalog, park_id: int, latest: Latest) -> Stored:
-        tells = any(said.status is not None for said in latest.values())
-        source = Source.THEMEPARKS_WIKI if tells else Source.QUEUE_TIMES
+        source = source_of(latest.values())
         self.sources[park_id] = min(source, self.sources.get(park_id, source))
         ours = catalog.ride_ids
         return store_readings(
@@ -186,34 +175,10 @@ class _Import:
 
     def latest(self, group: Group) -> Latest:
         """The readings of a park and day: of several in one slot the latest recorded, and of those the last read."""
-        interval = self.interval_minutes * 60
-        found: Latest = {}
-        for reading in self.pile.readings(group):
-            key = (reading.recorded_at - reading.recorded_at % interval, reading.ride_id)
-            if key not in found or reading.recorded_at >= found[key].recorded_at:
-                found[key] = reading
+        found = latest_per_slot(self.pile.readings(group), self.interval_minutes * 60)
         self.report.readings += len(found)
         self.report.superseded += self.pile.size(group) - len(found)
         return found
-
-    def _report_waits(self, park_id: int, source: Source, waits: _Waits) -> None:
-        """One issue per park and recording: importing it again says nothing new."""
-        issue = DataQualityIssue
-        span = f"{instant(waits.first):%Y-%m-%dT%H:%M:%SZ} to {instant(waits.last):%Y-%m-%dT%H:%M:%SZ}"
-        range_ = f"0-{MAX_WAIT_MINUTES} minutes"
-        details = f"{waits.number} waits outside {range_} were dropped, one of them {waits.example}; {span}"
-        known = issue.get_or_none(issue.park == park_id, issue.details == details)
-        if known is None:
-            issue.insert(
-                {
-                    issue.data_source: source,
-                    issue.issue_type: IssueType.INCONSISTENT_DATA,
-                    issue.detected_at: self.now,
-                    issue.park: park_id,
-                    issue.entity_name: Park.get(Park.park_id == park_id).name,
-                    issue.details: details,
-                }
-            ).execute()
 
 
 @lru_cache(maxsize=65_536)

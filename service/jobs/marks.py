@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import date, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from peewee import Case, IntegrityError, OperationalError
 
@@ -15,11 +15,11 @@ from service import periods, rules
 from service.database import batches, db, fetch, is_mysql
 from service.models import ServiceState, StatDay
 from service.queries import state
-from service.queries.days import first_whole_day
+from service.queries.days import ADOPTED_VERSION, first_whole_day
 
 ATTEMPTS = 5
-# Another writer got in between: duplicate key, snapshot overtaken, lock time-out, deadlock.
-OVERTAKEN = {1062, 1020, 1205, 1213}
+# Another writer got in between: duplicate key, snapshot overtaken, lock time-out, deadlock, table changed by a migration.
+OVERTAKEN = {1062, 1020, 1205, 1213, 1412}
 
 R = TypeVar("R")
 
@@ -97,7 +97,7 @@ def mark_dirty(days: Iterable[date], *, seen: int = 0) -> int:
     marked = 0
     for batch in batches(sorted(days), 500):
         computed = StatDay.update({StatDay.dirty: True}).where(
-            StatDay.stat_date << batch, StatDay.computed_at >= seen, ~StatDay.dirty
+            StatDay.stat_date << batch, StatDay.computed_at >= seen, _can_be_dirty()
         )
         marked += int(computed.execute() or 0)
     return marked
@@ -107,4 +107,9 @@ def mark_raw_days_dirty() -> None:
     """Every day that can be computed again."""
     first = first_whole_day()
     if first is not None:
-        StatDay.update({StatDay.dirty: True}).where(StatDay.stat_date >= first, ~StatDay.dirty).execute()
+        StatDay.update({StatDay.dirty: True}).where(StatDay.stat_date >= first, _can_be_dirty()).execute()
+
+
+def _can_be_dirty() -> Any:
+    """Adopted statistics are not made of the readings held: what those become does not spoil them."""
+    return ~StatDay.dirty & (StatDay.metrics_version != ADOPTED_VERSION)

@@ -32,6 +32,7 @@ from service.queries.catalog import ParkFacts, universe
 from service.queries.hours import NO_SCHEDULE, Schedule, as_date
 from service.queries.tally import DayTally, ParkTally, Readings, RideTally, count
 
+ADOPTED_VERSION = 0  # of days that another system counted: the readings held of them, if any, are a part
 LATEST_SETTLING = 26 * 3600  # no park's local day ends later than this after the Pacific day it overlaps
 
 
@@ -193,9 +194,15 @@ class Tallies:
 
     def _standing(self, day: date, entries: list[_Entry]) -> tuple[int, int | None]:
         """The version to read a day at, and up to which instant its rows have seen the readings (None: not at all)."""
-        clean = [entry for entry in entries if not entry.dirty and entry.metrics_version >= self.least_version]
+        clean = [
+            entry
+            for entry in entries
+            if not entry.dirty and (entry.metrics_version >= self.least_version or _is_adopted(entry))
+        ]
         if clean:
             best = max(clean, key=attrgetter("metrics_version"))
+            if _is_adopted(best):  # no reading that comes in can change it
+                return ADOPTED_VERSION, pacific_day(day).end + LATEST_SETTLING
             return best.metrics_version, min(best.computed_at, self.now)
         if self.first_day is None or day < self.first_day:  # without its readings nothing is more right than the rows
             return max((entry.metrics_version for entry in entries), default=self.version), self.now
@@ -334,7 +341,12 @@ def first_whole_day() -> date | None:
     if oldest is None:
         return None
     day = pacific_date(oldest)
-    return day + timedelta(days=1) if StatDay.select().where(StatDay.stat_date < day).exists() else day
+    computed = StatDay.select().where(StatDay.stat_date < day, StatDay.metrics_version != ADOPTED_VERSION)
+    return day + timedelta(days=1) if computed.exists() else day
+
+
+def _is_adopted(entry: _Entry) -> bool:
+    return entry.metrics_version == ADOPTED_VERSION
 
 
 def _held_by(source: Stored, day: Any, version: Any, park: Any) -> Expression:
