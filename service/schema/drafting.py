@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import peewee
-from peewee import AutoField, CharField, DecimalField, Field, ForeignKeyField, Model, ModelIndex
-
-from playhouse.migrate import make_index_name  # type: ignore[import-untyped]
+from peewee import AutoField, Field, ForeignKeyField, Model
 
 from service.config import Settings
 from service.errors import BadRequest
@@ -26,12 +23,15 @@ from service.schema.files import PLACEHOLDER, find_folder, migration_names
 from service.schema.offline import replay, unconnected
 from service.schema.steps import Steps
 
+T = TypeVar("T")
+
 WORDS = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
 DRAFT = """
 
-This is a draft: what the models have and the migrations before do not give. Read every line, see to every CHECK, and
-leave one schema step in this file; each further one belongs in a file of its own."""
+This is a draft of what the models have and the migrations before do not give, as much of it as may be in one file.
+Read every line, and see to every CHECK.
+"""
 
 OPERATIONS = """\
 # Only queue operations here: this runs again, without a database, whenever a later migration runs.
@@ -40,6 +40,7 @@ OPERATIONS = """\
 #   migrator.remove_fields(table, name, ...), rename_field(table, old, new)
 #   migrator.add_index(table, name, ..., unique=False), drop_index(table, name, ...)
 #   migrator.add_not_null(table, name, ...), drop_not_null(table, name, ...), sql(statement, *values)
+#   migrator.update_rows(table, {column: "SQL value"}, where="..."), delete_rows(table, where="...")
 #   migrator.run(function, ...): the function may read and write, through what it is given
 # `table` is the table's name, `name` the field's. isinstance(database, pw.MySQLDatabase) tells the engines apart.
 pass"""
@@ -48,10 +49,12 @@ UNDO = """\
 # Undo it, the last step first. With nothing to undo, a docstring says why.
 pass"""
 
+OPTIONS = ("max_length", "max_digits", "decimal_places", "collation", "on_delete", "on_update")  # of peewee's fields
+RENAMED = "if it is only a new name of {}: migrator.rename_{}, in a file of its own, keeps what is there."
+WHICH_ENGINE = "mysql = isinstance(database, pw.MySQLDatabase)"
 SETTINGS = (
     f'table_settings = ["ENGINE={ENGINE}", "DEFAULT CHARACTER SET utf8mb4 COLLATE {COLLATION}"] if mysql else None'
 )
-WHICH_ENGINE = "mysql = isinstance(database, pw.MySQLDatabase)"
 
 
 class Column(NamedTuple):
@@ -61,12 +64,8 @@ class Column(NamedTuple):
     kind: str  # peewee's own class
     options: tuple[str, ...]  # as they are written
     null: bool
-    target: str | None  # the table a foreign key points at
-    constraints: tuple[str, ...]  # SQL
-    default: str | None  # as it is written; for rows that exist
-    indexed: tuple[bool, bool]  # what the field itself says: index, unique
-    key: bool  # by itself the primary key
-    hidden: bool  # a foreign key that the other table knows nothing of, which remove_fields does not bear
+    foreign: bool
+    indexed: bool | None  # by the field itself: True when unique, None when not at all
 
 
 class Table(NamedTuple):
@@ -78,12 +77,22 @@ class Table(NamedTuple):
     key: tuple[str, ...]
     indexes: dict[tuple[str, ...], bool]  # columns -> unique
     without_rowid: bool
-    unspoken: tuple[str, ...]  # indexes that a draft cannot write
-    named: dict[tuple[str, ...], str]  # indexes that are not called as `add_index` and `drop_index` would
 
     def names(self, columns: Iterable[str]) -> str:
         """The fields of `columns`, written as arguments."""
         return ", ".join(_quoted(self.columns[column].name) for column in columns)
+
+    def call(self, operation: str, *arguments: str) -> str:
+        """An operation on this table, as it is written."""
+        return _call(f"migrator.{operation}", [_quoted(self.name), *arguments])
+
+
+class Step(NamedTuple):
+    """A change of the schema and what undoes it, as they are written."""
+
+    do: str
+    undo: str
+    alone: bool = False  # nothing takes it back, so that its file may hold nothing else
 
 
 def create(settings: Settings, name: str, *, auto: bool = False, models: Iterable[type[Model]] = ALL_MODELS) -> Path:
@@ -127,14 +136,14 @@ def _ensure_usable(name: str, names: Sequence[str]) -> None:
 
 
 def _source(note: str, migrate: Sequence[str], rollback: Sequence[str]) -> str:
-    bodies = [_body("migrate", migrate), _body("rollback", rollback)]
-    imports = "import peewee as pw\n\n\n" if any(re.search(r"^[^#]*\bpw\.", body, re.M) for body in bodies) else "\n"
-    return f'"""{PLACEHOLDER}.{note}{chr(10) if note else ""}"""\n\n{imports}' + "\n\n".join(bodies)
+    bodies = "\n\n".join([_body("migrate", migrate), _body("rollback", rollback)])
+    imports = "import peewee as pw\n\n" if re.search(r"^[^#\n]*\bpw\.", bodies, re.M) else ""
+    return f'"""{PLACEHOLDER}.{note}"""\n\n{imports}\n{bodies}'
 
 
-def _body(step: str, lines: Sequence[str]) -> str:
-    text = "\n".join(lines).strip()
-    if re.search(r"\bif mysql\b|\bnot mysql\b", text):
+def _body(step: str, parts: Sequence[str]) -> str:
+    text = "\n".join(filter(None, parts)).strip()
+    if SETTINGS in text:
         text = f"{WHICH_ENGINE}\n\n{text}"
     if not re.search(r"^[^#\n]", text, re.M):
         text += "\npass"
@@ -149,75 +158,65 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
+def _call(function: str, arguments: Iterable[str]) -> str:
+    listed = ", ".join(arguments)
+    return f"{function}({listed})" if len(listed) < 80 else f"{function}(\n{_indented(listed)}\n)"
+
+
+def _checked(operation: str, *checks: object) -> str:
+    """`operation` under those `checks` that are not falsy."""
+    return "\n".join([*(f"# CHECK: {check}" for check in checks if check), operation])
+
+
+def _missing(some: Iterable[T], others: Collection[T]) -> list[T]:
+    return [one for one in some if one not in others]
+
+
 # --- what there is, and what there should be -------------------------------------------------------------------------
 
 
 def _draft(folder: Path, names: Sequence[str], models: Iterable[type[Model]]) -> str:
     database = unconnected(mysql=False)
-    migrator = _Remembering(database)
+    migrator = Steps(database)
     replay(folder, names, migrator, database)
-    old = {name: table._replace(named=migrator.named[name]) for name, table in _tables(migrator.orm).items()}
-    new = _tables(models, old)
-    migrate, rollback = list(_way(old, new)), list(_way(new, old))
-    if not migrate:
+    old, new, notes = _tables(migrator.orm), _tables(models), []
+    for name in [name for name in new if name in old]:
+        new[name] = _aligned(new[name], old[name])
+        by_hand = _by_hand(old[name], new[name])
+        new[name] = _left_alone(new[name], old[name], by_hand)
+        notes += [f"not drafted: {sentence}" for sentence in dict.fromkeys(by_hand.values())]
+    steps = list(_steps(old, new))
+    if not notes and not steps:
         raise BadRequest("The models and the migrations agree: there is nothing to draft.")
-    return _source(DRAFT, migrate, rollback)
+    here = [step for step in steps if not step.alone] or steps[:1]
+    if len(here) < len(steps):
+        notes.append("more is left, for files of its own: when this one is right, --auto drafts the next.")
+    return _source(DRAFT, [_checked("", *notes), *(step.do for step in here)], [step.undo for step in reversed(here)])
 
 
-class _Remembering(Steps):
-    """Remembers what the indexes of created tables are called: peewee names them after the model, not the table."""
-
-    def __init__(self, database: Any) -> None:
-        super().__init__(database)
-        self.named: defaultdict[str, dict[tuple[str, ...], str]] = defaultdict(dict)
-
-    def create_model(self, model: Any) -> Any:
-        """As Migrator's."""
-        table = model._meta.table_name
-        for index in filter(_is_plain, model._meta.fields_to_index()):
-            if index._name != make_index_name(table, _columns(index)):
-                self.named[table][_columns(index)] = index._name
-        return super().create_model(model)
-
-    def add_index(self, model: Any, *columns: str, unique: bool = False, **options: Any) -> Any:
-        """As Migrator's."""
-        known = super().add_index(model, *columns, unique=unique, **options)
-        meta = cast("Any", known)._meta
-        self.named[meta.table_name].pop(tuple(meta.fields[name].column_name for name in columns), None)
-        return known
-
-
-def _tables(models: Iterable[Any], known: Mapping[str, Table] | None = None) -> dict[str, Table]:
-    """Models by table, parents before children; `known` are the tables that the migrations give."""
-    described = (_table(model) for model in cast("Any", peewee).sort_models(list(models)))
-    return {table.name: _aligned(table, (known or {}).get(table.name)) for table in described}
+def _tables(models: Iterable[Any]) -> dict[str, Table]:
+    """Models by table, parents before children."""
+    return {table.name: table for table in map(_table, cast("Any", peewee).sort_models(list(models)))}
 
 
 def _table(model: type[Model]) -> Table:
     meta = cast("Any", model)._meta
-    indexes = {_columns(index): bool(index._unique) for index in meta.fields_to_index() if _is_plain(index)}
-    unspoken = tuple(str(getattr(index, "_name", index)) for index in meta.fields_to_index() if not _is_plain(index))
     return Table(
         meta.table_name,
         model.__name__,
         {field.column_name: _column(field) for field in meta.sorted_fields},
         tuple(field.column_name for field in meta.get_primary_keys()),
-        indexes,
+        {_columns(model, index): bool(index._unique) for index in meta.fields_to_index()},
         bool(meta.without_rowid),
-        unspoken,
-        {},
     )
 
 
-def _is_plain(index: Any) -> bool:
-    """Whether it is of whole columns and all rows, as `add_index` makes it."""
-    if not isinstance(index, ModelIndex) or cast("Any", index)._where or cast("Any", index)._using:
-        return False
-    return all(isinstance(part, Field) for part in cast("Any", index)._expressions)
-
-
-def _columns(index: Any) -> tuple[str, ...]:
-    return tuple(field.column_name for field in index._expressions)
+def _columns(model: type[Model], index: Any) -> tuple[str, ...]:
+    parts = getattr(index, "_expressions", [None])
+    if not all(isinstance(part, Field) for part in parts) or index._where or index._using:
+        name = getattr(index, "_name", index)
+        raise BadRequest(f"No draft can be made: index {name} of {model.__name__} has expressions or a condition.")
+    return tuple(part.column_name for part in parts)
 
 
 def _column(field: Any) -> Column:
@@ -228,281 +227,167 @@ def _column(field: Any) -> Column:
             f"No draft can be made: {field.model.__name__}.{field.name} is {field.field_type},"
             f" but a {plain.__name__} of peewee is {plain.field_type}."
         )
-    return Column(
-        field.name,
-        plain.__name__,
-        tuple(_options(field)),
-        bool(field.null),
-        field.rel_model._meta.table_name if foreign else None,
-        tuple(str(getattr(constraint, "sql", constraint)) for constraint in field.constraints or ()),
-        _default(field),
-        (bool(field.index), bool(field.unique)),
-        bool(field.primary_key),
-        foreign and field.backref in ("+", "!"),
-    )
+    indexed = True if field.unique else False if field.index else None
+    return Column(field.name, plain.__name__, tuple(_options(field)), bool(field.null), foreign, indexed)
 
 
 def _options(field: Any) -> Iterator[str]:
-    if isinstance(field, ForeignKeyField) or field.name != field.column_name:
-        yield f"column_name={_quoted(field.column_name)}"
     if isinstance(field, ForeignKeyField):
+        target = field.rel_model._meta.table_name
+        yield '"self"' if field.rel_model is field.model else f"migrator.orm[{_quoted(target)}]"
+        yield 'backref="+"'
         if not field.rel_field.primary_key:
             yield f"field={_quoted(field.rel_field.name)}"
-        for rule in ("on_delete", "on_update"):
-            if getattr(field, rule) not in (None, "NO ACTION"):
-                yield f"{rule}={_quoted(getattr(field, rule))}"
-    if isinstance(field, CharField):
-        yield f"max_length={field.max_length}"
-    if isinstance(field, DecimalField):
-        yield f"max_digits={field.max_digits}"
-        yield f"decimal_places={field.decimal_places}"
+    for name in OPTIONS:
+        value = vars(field).get(name)
+        if value not in (None, "NO ACTION"):
+            yield f"{name}={json.dumps(value)}"
     if field.primary_key and not isinstance(field, AutoField):
         yield "primary_key=True"
-    if field.collation:
-        yield f"collation={_quoted(field.collation)}"
+    constraints = [f"pw.SQL({_quoted(str(getattr(one, 'sql', one)))})" for one in field.constraints or ()]
+    if constraints:
+        yield f"constraints=[{', '.join(constraints)}]"
 
 
-def _default(field: Any) -> str | None:
-    """The value that the column of a new row gets from Python, where it can be written down."""
-    if field.default is None or callable(field.default):
-        return None
-    value = field.db_value(field.default)
-    if isinstance(value, str):
-        return _quoted(value)
-    return repr(value) if isinstance(value, bool | int | float) else None
-
-
-def _aligned(table: Table, known: Table | None) -> Table:
+def _aligned(table: Table, known: Table) -> Table:
     """`table` in the words of the `known` one: other names of fields make no other table."""
-    if known is None:
-        return table
-    columns = {name: _aligned_column(column, known.columns.get(name)) for name, column in table.columns.items()}
+    columns = dict(table.columns)
+    for name in columns.keys() & known.columns.keys():
+        columns[name] = columns[name]._replace(name=known.columns[name].name, indexed=known.columns[name].indexed)
     return table._replace(columns=columns)
 
 
-def _aligned_column(column: Column, known: Column | None) -> Column:
-    if known is None:
-        return column._replace(hidden=False)  # it will be added in sight, so that it can be removed
-    shown = [option for option in column.options if not option.startswith("column_name=")]
-    named = [option for option in known.options if option.startswith("column_name=")]
-    return column._replace(
-        name=known.name,
-        options=(*named, *shown),
-        indexed=known.indexed,
-        hidden=known.hidden,
-    )
+def _by_hand(old: Table, new: Table) -> dict[str, str]:
+    """Columns that peewee cannot change on every engine, each with a sentence that says so."""
+    found = {}
+    if (old.key, old.without_rowid) != (new.key, new.without_rowid):
+        keys = [f"({', '.join(table.key)}){' WITHOUT ROWID' * table.without_rowid}" for table in (old, new)]
+        sentence = f"the primary key of {new.name}, from {' to '.join(keys)}: see 003."
+        found = dict.fromkeys([*old.key, *new.key], sentence)
+    for name, column in new.columns.items():
+        known = old.columns.get(name, column)
+        is_key = known.foreign or column.foreign or name in old.key
+        if is_key and column != known._replace(null=column.null):
+            found.setdefault(name, f"{new.name}.{name}, which is a key, has changed.")
+    return found
+
+
+def _left_alone(table: Table, known: Table, by_hand: Collection[str]) -> Table:
+    """`table`, but as the `known` one is in the columns `by_hand`, and in the indexes they are in."""
+    columns = {name: column for name, column in table.columns.items() if name not in by_hand}
+    columns |= {name: column for name, column in known.columns.items() if name in by_hand}
+    indexes = {at: unique for at, unique in table.indexes.items() if not set(at) & set(by_hand)}
+    indexes |= {at: unique for at, unique in known.indexes.items() if set(at) & set(by_hand)}
+    return table._replace(columns=columns, indexes=indexes, key=known.key, without_rowid=known.without_rowid)
 
 
 # --- from the one to the other ---------------------------------------------------------------------------------------
 
 
-def _way(old: Mapping[str, Table], new: Mapping[str, Table]) -> Iterator[str]:
-    """The statements that make the tables `new` of the tables `old`: parents first, removals last."""
-    created = [table for name, table in new.items() if name not in old]
-    removed = [table for name, table in reversed(list(old.items())) if name not in new]
-    if created and removed:
-        yield "# CHECK: a table that only has a new name keeps its rows by migrator.rename_table(old, new)."
-    for table in created:
-        yield from _create(table)
-    for name, table in new.items():
-        if name in old:
-            yield from _alter(old[name], table)
-    for table in removed:
-        yield f"# CHECK: the rows of {table.name} are lost. The release that still runs may not need them."
-        yield f"migrator.remove_model({_quoted(table.name)})"
+def _steps(old: Mapping[str, Table], new: Mapping[str, Table]) -> Iterator[Step]:
+    """The way from the tables `old` to `new`: what can be taken back first, in an order that MySQL can undo."""
+    pairs = [(old[name], table) for name, table in new.items() if name in old]
+    gone = ", ".join(_missing(old, new))
+    for name in _missing(new, old):
+        yield Step(_checked(_create(new[name]), gone and RENAMED.format(gone, "table")), _drop(new[name]))
+    for before, after in pairs:
+        gone = ", ".join(_missing(before.columns, after.columns))
+        for name in _missing(after.columns, before.columns):
+            yield Step(_checked(_add(after, name), gone and RENAMED.format(gone, "field")), _remove(after, name))
+    for before, after in pairs:
+        yield from _index_steps(before, after)
+    for before, after in pairs:
+        for name, column in before.columns.items():
+            if name not in after.columns:
+                with_it = [_add_index(before, at) for at in before.indexes if name in at and len(at) > 1]
+                yield Step(_remove(before, name), "\n".join([_add(before, name), *with_it]), alone=True)
+            elif column != after.columns[name]:
+                yield Step(_change(before, after, name), _change(after, before, name), alone=True)
+    for name in reversed(_missing(old, new)):
+        yield Step(_drop(old[name]), _create(old[name]), alone=True)
 
 
-def _create(table: Table) -> Iterator[str]:
-    yield from (f"# CHECK: not drafted: index {name}, which has expressions or a condition." for name in table.unspoken)
+def _index_steps(old: Table, new: Table) -> Iterator[Step]:
+    """New ones first: MySQL lets none go that a foreign key needs. A column brings the one on it alone, and takes along
+    all that it is in."""
+    for columns in _missing(new.indexes, old.indexes):
+        if old.columns.keys() >= set(columns):
+            yield Step(_add_index(new, columns), _drop_index(new, columns))
+        elif len(columns) > 1:
+            yield Step(_add_index(new, columns), "")
+    for columns in old.indexes:
+        if columns not in new.indexes and new.columns.keys() >= set(columns):
+            yield Step(_drop_index(old, columns), _add_index(old, columns))
+        elif new.indexes.get(columns, old.indexes[columns]) != old.indexes[columns]:
+            there, back = (f"{_drop_index(old, columns)}\n{_add_index(table, columns)}" for table in (new, old))
+            yield Step(there, back)
+
+
+def _create(table: Table) -> str:
     fields = [f"{column.name} = {_written(table, name)}" for name, column in table.columns.items()]
-    settings = [f"table_name = {_quoted(table.name)}", *_key(table), *_indexes(table), SETTINGS]
-    if table.without_rowid:
-        settings.append("without_rowid = not mysql")
-    yield "@migrator.create_model"
-    yield f"class {table.model}(pw.Model):"
-    yield _indented("\n".join([*fields, "\nclass Meta:", *map(_indented, settings)]))
-    yield ""
-
-
-def _key(table: Table) -> Iterator[str]:
-    if not table.key:
-        yield "primary_key = False"
-    elif not any(column.key for column in table.columns.values()):
-        yield f"primary_key = pw.CompositeKey({table.names(table.key)})"
-
-
-def _indexes(table: Table) -> Iterator[str]:
+    settings = [f"table_name = {_quoted(table.name)}", SETTINGS]
+    if len(table.key) != 1:
+        settings.append(f"primary_key = {f'pw.CompositeKey({table.names(table.key)})' if table.key else False}")
     wide = [f"(({table.names(columns)}), {unique})" for columns, unique in table.indexes.items() if len(columns) > 1]
     if wide:
-        yield f"indexes = ({', '.join(wide)},)"
+        settings.append(f"indexes = ({', '.join(wide)},)")
+    if table.without_rowid:
+        settings.append("without_rowid = not mysql")
+    body = "\n".join([*fields, "\nclass Meta:", *map(_indented, settings)])
+    return f"@migrator.create_model\nclass {table.model}(pw.Model):\n{_indented(body)}\n"
 
 
-def _written(table: Table, name: str, *, added: bool = False) -> str:
-    """The column `name` of `table` as Python, with the index it has of its own."""
+def _drop(table: Table) -> str:
+    check = f"the rows of {table.name} are lost. The release that still runs may not need them."
+    return _checked(table.call("remove_model"), check)
+
+
+def _written(table: Table, name: str, *, changed: bool = False) -> str:
+    """The column `name` of `table` as Python, with its own index; one that is `changed` keeps the one it has."""
     column = table.columns[name]
-    unique = table.indexes.get((name,))
+    indexed = column.indexed if changed else table.indexes.get((name,))
     arguments = [*column.options]
-    if column.target:
-        arguments.insert(0, '"self"' if column.target == table.name else f"migrator.orm[{_quoted(column.target)}]")
-        # remove_fields, which undoes add_fields, has to find the way back.
-        arguments.append(f"backref={_quoted(f'{table.name}_{column.name}' if added else '+')}")
-    if unique:
+    if column.foreign or name != column.name:
+        arguments.insert(column.foreign, f"column_name={_quoted(name)}")
+    if indexed:
         arguments.append("unique=True")
-    elif (unique is not None) != bool(column.target):  # a foreign key has an index unless it says otherwise
-        arguments.append(f"index={unique is not None}")
-    if added and not column.null and column.default is not None:
-        arguments.append(f"default={column.default}")
-    return _call(column, arguments)
-
-
-def _call(column: Column, arguments: list[str]) -> str:
+    elif (indexed is not None) != column.foreign:  # a foreign key has an index unless it says otherwise
+        arguments.append(f"index={indexed is not None}")
     if column.null:
         arguments.append("null=True")
-    if column.constraints:
-        arguments.append(f"constraints=[{', '.join(f'pw.SQL({_quoted(sql)})' for sql in column.constraints)}]")
-    listed = ", ".join(arguments)
-    return f"pw.{column.kind}({listed})" if len(listed) < 80 else f"pw.{column.kind}(\n    {listed}\n)"
+    return _call(f"pw.{column.kind}", arguments)
 
 
-def _alter(old: Table, new: Table) -> Iterator[str]:
-    by_hand = dict(_by_hand(old, new))
-    if old.without_rowid != new.without_rowid:
-        yield f"# CHECK: not drafted: {new.name} {'with' if new.without_rowid else 'no more with'} WITHOUT ROWID."
-    yield from (f"# CHECK: not drafted: {sentence}" for sentence in dict.fromkeys(by_hand.values()))
-    removed = [name for name in old.columns if name not in new.columns and name not in by_hand]
-    added = [name for name in new.columns if name not in old.columns and name not in by_hand]
-    kept = [name for name in new.columns if name in old.columns and name not in by_hand]
-    gone, come = _changed_indexes(old, new, by_hand)
-    # Indexes go before their columns and come after them. MySQL lets none go that a foreign key needs.
-    first = [columns for columns in come if columns not in old.indexes and set(columns) <= set(kept)]
-    for columns in first:
-        yield from _add_index(new, columns)
-    for columns in gone:
-        if not (len(columns) == 1 and columns[0] in removed and old.columns[columns[0]].target):
-            yield from _drop_index(old, new, columns)
-    if removed and added:
-        yield "# CHECK: a column that only has a new name keeps its values by migrator.rename_field(table, old, new)."
-    yield from _remove(old, removed)
-    yield from _add(new, added)
-    for name in kept:
-        yield from _change(old, old.columns[name], new.columns[name])
-    for columns in come:
-        if columns not in first and not (len(columns) == 1 and columns[0] in added):  # which comes with its column
-            yield from _add_index(new, columns)
+def _add(table: Table, name: str) -> str:
+    column = table.columns[name]
+    check = (
+        f"{column.name} may not be NULL and has no DEFAULT for the rows that exist: give it one, or\n"
+        "# add it with NULL, fill it by update_rows in a second file, and add_not_null in a third."
+    )
+    flags = [] if column.null else ["allow_not_null=True"]
+    given = column.null or 'pw.SQL("DEFAULT ' in "".join(column.options)
+    return _checked(table.call("add_fields", *flags, f"{column.name}={_written(table, name)}"), not given and check)
 
 
-def _changed_indexes(
-    old: Table, new: Table, by_hand: Mapping[str, str]
-) -> tuple[list[tuple[str, ...]], list[tuple[str, ...]]]:
-    """The columns of the indexes that go, and of those that come; one that becomes unique does both."""
-    gone = [columns for columns, unique in old.indexes.items() if new.indexes.get(columns) != unique]
-    come = [columns for columns, unique in new.indexes.items() if old.indexes.get(columns) != unique]
-    gone, come = ([columns for columns in some if not by_hand.keys() & columns] for some in (gone, come))
-    return gone, come
+def _remove(table: Table, name: str) -> str:
+    check = f"the values of {name} are lost. The release that still runs may not need them."
+    return _checked(table.call("remove_fields", table.names([name])), check)
 
 
-def _by_hand(old: Table, new: Table) -> Iterator[tuple[str, str]]:
-    """Columns that peewee cannot change on every engine, each with a sentence that says so."""
-    if old.key != new.key:
-        sentence = f"the primary key of {new.name}, from {_listed(old.key)} to {_listed(new.key)}: see 003."
-        yield from ((name, sentence) for name in (*old.key, *new.key))
-    for name in dict.fromkeys([*old.columns, *new.columns]):
-        before, after = old.columns.get(name), new.columns.get(name)
-        if before and after:
-            is_key = before.target or after.target or name in old.key
-            if is_key and _differs(before._replace(null=after.null), after):
-                yield name, f"{new.name}.{name}, a key, from {_plain(old, name)} to {_plain(new, name)}."
-        elif any(column and column.hidden for column in (before, after)):
-            yield name, f"{new.name}.{name}, a foreign key that is {'removed' if before else 'there again'}."
+def _change(old: Table, new: Table, name: str) -> str:
+    before, after = old.columns[name], new.columns[name]
+    nulls = before.null and not after.null and f"rows whose {name} is NULL make it fail: update_rows first."
+    if before == after._replace(null=before.null):
+        return _checked(new.call(f"{'drop' if after.null else 'add'}_not_null", new.names([name])), nulls)
+    operation = new.call("change_fields", f"{after.name}={_written(new, name, changed=True)}")
+    return _checked(operation, nulls, "every row is written anew, and a value that does not fit makes it fail.")
 
 
-def _plain(table: Table, name: str) -> str:
-    """The column in one line, to read."""
-    return re.sub(r"\s*\n\s*", "", _written(table, name).removeprefix("pw."))
+def _add_index(table: Table, columns: tuple[str, ...]) -> str:
+    unique = ["unique=True"] if table.indexes[columns] else []
+    operation = table.call("add_index", table.names(columns), *unique)
+    return _checked(operation, unique and "rows that are equal in these columns make it fail: look for them first.")
 
 
-def _listed(columns: Iterable[str]) -> str:
-    return f"({', '.join(columns)})"
-
-
-def _differs(before: Column, after: Column) -> bool:
-    return before._replace(default=None) != after._replace(default=None)
-
-
-def _drop_index(table: Table, new: Table, columns: tuple[str, ...]) -> Iterator[str]:
-    others = [other for other in (*new.indexes, new.key) if other[:1] == columns[:1]]
-    if table.columns[columns[0]].target and not others:
-        yield "# CHECK: MySQL refuses to drop the only index of a foreign key."
-    statement = f"migrator.drop_index({_quoted(table.name)}, {table.names(columns)})"
-    name = table.named.get(columns)
-    sql = f'"DROP INDEX `{name}`" + (" ON `{table.name}`" if mysql else "")'
-    yield from _by_name(statement, sql) if name else [statement]
-
-
-def _add_index(table: Table, columns: tuple[str, ...]) -> Iterator[str]:
-    unique = table.indexes[columns]
-    if unique:
-        yield "# CHECK: rows that are equal in these columns make it fail: look for them first."
-    suffix = ", unique=True" if unique else ""
-    statement = f"migrator.add_index({_quoted(table.name)}, {table.names(columns)}{suffix})"
-    name = table.named.get(columns)
-    listed = ", ".join(f"`{column}`" for column in columns)
-    sql = f'"CREATE {"UNIQUE " if unique else ""}INDEX `{name}` ON `{table.name}` ({listed})"'
-    yield from _by_name(statement, sql) if name else [statement]
-
-
-def _by_name(statement: str, sql: str) -> list[str]:
-    """`statement` for an index that is called otherwise: it only tells the models, and `sql` does it."""
-    return ["with migrator.fake():", f"    {statement}", f"migrator.sql({sql})"]
-
-
-def _remove(table: Table, names: Sequence[str]) -> Iterator[str]:
-    plain = [name for name in names if not table.columns[name].target]
-    if names:
-        yield f"# CHECK: the values of {', '.join(names)} are lost. The release that still runs may not need them."
-    if plain:
-        yield f"migrator.remove_fields({_quoted(table.name)}, {table.names(plain)})"
-    for name in names:
-        if name not in plain:
-            # Dropping the column of a foreign key is more than SQLite can: the table is written anew.
-            yield from _made_anew(table)
-            legacy = '**({} if mysql else {"legacy": True})'
-            yield f"migrator.remove_fields({_quoted(table.name)}, {table.names([name])}, {legacy})"
-
-
-def _add(table: Table, names: Sequence[str]) -> Iterator[str]:
-    for name in names:
-        column = table.columns[name]
-        if not column.null and column.default is None:
-            yield f"# CHECK: {name} may not be NULL and has no default: say which value the rows have that exist."
-        elif not column.null:
-            yield f"# CHECK: {name} is written into every row that exists."
-            yield from _made_anew(table)
-    if names:
-        written = [f"{table.columns[name].name}={_written(table, name, added=True)}," for name in names]
-        yield "\n".join([f"migrator.add_fields(\n    {_quoted(table.name)},", *map(_indented, written), ")"])
-
-
-def _change(table: Table, before: Column, after: Column) -> Iterator[str]:
-    where = f"{_quoted(table.name)}, "
-    if not _differs(before, after):
-        return
-    yield from _made_anew(table)
-    if before.null and not after.null:
-        yield f"# CHECK: rows whose {after.name} is NULL make it fail: fill them in a migration before."
-    if before.constraints != after.constraints:
-        yield f"# CHECK: {_listed(before.constraints)} becomes {_listed(after.constraints)} only where it is a DEFAULT."
-    if not _differs(before._replace(null=after.null), after):
-        if before.constraints:
-            yield f"# CHECK: on MySQL the column loses {_listed(before.constraints)}: say it again."
-        yield f"migrator.{'drop' if after.null else 'add'}_not_null({where}{_quoted(after.name)})"
-        return
-    yield "# CHECK: every row is written anew, and a value that does not fit makes it fail."
-    # Its index stays as it is.
-    flags = [f"{flag}=True" for flag, given in zip(("index", "unique"), before.indexed, strict=True) if given]
-    yield f"migrator.change_fields({where}{after.name}={_call(after, [*after.options, *flags])})"
-
-
-def _made_anew(table: Table) -> Iterator[str]:
-    if table.without_rowid:
-        yield f"# CHECK: on SQLite {table.name} loses its WITHOUT ROWID: write this step by hand, as 003 does."
+def _drop_index(table: Table, columns: tuple[str, ...]) -> str:
+    return table.call("drop_index", table.names(columns))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from typing import Any, cast
 
-from peewee import Field, MySQLDatabase
+from peewee import SQL, Entity, Field, MySQLDatabase
 from peewee_migrate import Migrator
 from peewee_migrate.migrator import MySQLMigrator, SqliteMigrator
 from playhouse.migrate import operation  # type: ignore[import-untyped]
@@ -25,6 +26,18 @@ class _MySQL(MySQLMigrator):
         context = self._alter_table(self.make_context(), table).literal(" MODIFY COLUMN ")
         return context.sql(cast("Any", field).ddl(context))
 
+    @operation  # type: ignore[untyped-decorator]
+    def drop_column(self, table: str, column_name: str, cascade: bool = True) -> Any:
+        """One statement, which takes the column's foreign key and indexes along."""
+        context = self._alter_table(self.make_context(), table)
+        for key in self.database.get_foreign_keys(table):
+            if key.column == column_name:
+                context = context.literal(" DROP FOREIGN KEY ").sql(Entity(key.name)).literal(",")
+        for index in self.database.get_indexes(table):
+            if column_name in index.columns and index.name != "PRIMARY":
+                context = context.literal(" DROP INDEX ").sql(Entity(index.name)).literal(",")
+        return context.literal(" DROP COLUMN ").sql(Entity(column_name))
+
 
 class _SQLite(SqliteMigrator):
     @operation  # type: ignore[untyped-decorator]
@@ -33,9 +46,19 @@ class _SQLite(SqliteMigrator):
 
     @operation  # type: ignore[untyped-decorator]
     def drop_column(self, table: str, column_name: str, cascade: bool = True, legacy: bool = False) -> Any:
-        """A column that points at another table goes with a rebuild only."""
+        """A column that points at another table, or is in an index, goes with a rebuild only, which drops these."""
         points = any(key.column == column_name for key in self.database.get_foreign_keys(table))
-        return super().drop_column(table, column_name, cascade=cascade, legacy=legacy or points)
+        indexed = any(column_name in index.columns for index in self.database.get_indexes(table))
+        return super().drop_column(table, column_name, cascade=cascade, legacy=legacy or points or indexed)
+
+    @operation  # type: ignore[untyped-decorator]
+    def _update_column(self, table: str, column_to_update: str, fn: Callable[[str, str], str]) -> Any:
+        """The statements of a rebuild, which forgets that a table is WITHOUT ROWID."""
+        rebuild = super()._update_column(table, column_to_update, fn)
+        statements = rebuild.fn(self, *rebuild.args)
+        if "WITHOUT ROWID" in self._get_create_table(table)[1].rpartition(")")[2].upper():
+            statements[1] = SQL(f"{statements[1].sql} WITHOUT ROWID")
+        return statements
 
 
 class Steps(Migrator):
@@ -68,6 +91,32 @@ class Steps(Migrator):
         if not names:
             raise ServiceError(f"{table} has no index on ({', '.join(columns)})")
         self.__migrator__.drop_index(table, names[0]).run()
+
+    def remove_fields(self, model: Any, *names: str, cascade: bool = True, **params: Any) -> Any:
+        """Remove fields, with all indexes that they are in, whatever the names; peewee-migrate's own guesses one."""
+        meta = cast("Any", self.__get_model__(model))._meta
+        for name in names:
+            meta.fields[name].unique = False
+        meta.indexes = [one for one in meta.indexes if not isinstance(one, tuple) or not set(one[0]) & set(names)]
+        return super().remove_fields(model, *names, cascade=cascade, **params)
+
+    def add_not_null(self, model: Any, *names: str) -> Any:
+        """As Migrator's; on MySQL and MariaDB, too, one statement that leaves the default as it is."""
+        return self._declare_anew(super().add_not_null, model, names)
+
+    def drop_not_null(self, model: Any, *names: str) -> Any:
+        """As `add_not_null`."""
+        return self._declare_anew(super().drop_not_null, model, names)
+
+    def _declare_anew(self, change: Callable[..., Any], model: Any, names: Sequence[str]) -> Any:
+        if not isinstance(self.bound, MySQLDatabase):
+            return change(model, *names)
+        with cast("Any", self).fake():
+            changed = change(model, *names)
+        for name in names:
+            field = copy(changed._meta.fields[name])
+            self.__ops__.append(self.__migrator__.change_column(changed._meta.table_name, field.column_name, field))
+        return changed
 
     def __del_field__(self, model: Any, field: Any) -> None:
         if getattr(field, "backref", None) == "+":
