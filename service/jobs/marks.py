@@ -18,7 +18,7 @@ from service.queries import state
 from service.queries.days import ADOPTED_VERSION, first_whole_day
 
 ATTEMPTS = 5
-# Another writer got in between: duplicate key, snapshot overtaken, lock time-out, deadlock, table changed by a migration.
+# Another got in between: duplicate key, snapshot overtaken, lock time-out, deadlock, table changed by a migration.
 OVERTAKEN = {1062, 1020, 1205, 1213, 1412}
 
 R = TypeVar("R")

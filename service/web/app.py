@@ -60,8 +60,8 @@ def application() -> WSGIApplication:
 
 
 def exit_code_at_start() -> int:
-    """0 when the server may start, else the reason is said: a bad setting, a database that is not migrated, differs from
-    the models or holds readings of another interval. One that does not answer may come back.
+    """0 when the server may start, else the reason is said: a bad setting, a database that is not migrated, differs
+    from the models or holds readings of another interval. One that does not answer may come back.
 
     For the start only: a worker that starts again later, while somebody migrates, answers 503 until that is done.
     """
