@@ -25,7 +25,9 @@ demo: $(VENV)/.installed
 	else DATABASE_URL=sqlite:///var/demo.db exec $(BIN)/cli demo --serve --force; fi
 
 test: lint
-	$(BIN)/python -m coverage run -m pytest
+	$(BIN)/python -m coverage erase
+	$(BIN)/python -m coverage run -m pytest --numprocesses auto --maxprocesses 4
+	$(BIN)/python -m coverage combine --quiet
 	@echo 'Coverage of service/models and service/queries must reach 80 % each.'
 	$(BIN)/python -m coverage report --include='service/models/*' --fail-under=80
 	$(BIN)/python -m coverage report --include='service/queries/*' --fail-under=80

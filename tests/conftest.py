@@ -18,7 +18,6 @@ from service.schema.statements import OWN_TABLES
 
 ENGINES = ("sqlite", "mariadb")
 NO_MARIADB = "no mariadbd on this machine: install the package mariadb-server"
-skipped = pytest.StashKey[int]()
 
 
 @pytest.fixture(params=ENGINES)
@@ -120,16 +119,8 @@ def _migrate(settings: Settings) -> None:
     door.close()
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    report = yield
-    if report.skipped and NO_MARIADB in str(report.longrepr):
-        item.config.stash[skipped] = item.config.stash.get(skipped, 0) + 1
-    return report
-
-
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: Any) -> None:
     """One loud line, because skipped tests are easily overlooked."""
-    count = config.stash.get(skipped, 0)
+    count = sum(NO_MARIADB in str(report.longrepr) for report in terminalreporter.stats.get("skipped", []))
     if count:
         terminalreporter.write_sep("!", f"{count} tests on MariaDB were SKIPPED: {NO_MARIADB}", red=True, bold=True)
