@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from peewee import Database, DatabaseProxy, Field, Model, MySQLDatabase, PeeweeException, Query, SqliteDatabase
+from peewee import Database, DatabaseProxy, Expression, Field, Model, MySQLDatabase, PeeweeException, Query, SqliteDatabase
 from peewee import QueryEvent, __exception_wrapper__  # type: ignore[attr-defined]
 from playhouse.pool import PooledMySQLDatabase  # type: ignore[import-untyped]
 
@@ -214,6 +214,11 @@ def fetch_prepared(make: Callable[..., Query], values: Sequence[int], *shape: Ha
     sql, parameters = _prepared(is_mysql(), make, len(values), shape)
     filled = [values[-1 - given] if type(given) is int and given < 0 else given for given in parameters]
     return cast("list[tuple[Any, ...]]", list(db.execute_sql(sql, filled).fetchall()))
+
+
+def remainder(column: Field[Any], divisor: int) -> Expression:
+    """`column % divisor`, which peewee takes for LIKE, and pymysql for its own."""
+    return Expression(column, "%%" if is_mysql() else "%", divisor)
 
 
 @lru_cache(maxsize=1024)

@@ -30,7 +30,7 @@ from service.periods import (
 from service.queries import hours, state
 from service.queries.catalog import ParkFacts, universe
 from service.queries.hours import NO_SCHEDULE, Schedule, as_date
-from service.queries.tally import DayTally, ParkTally, Readings, RideTally, count
+from service.queries.tally import DayTally, ParkTally, Readings, RideTally, count, count_buckets
 
 ADOPTED_VERSION = 0  # of days that another system counted: the readings held of them, if any, are a part
 LATEST_SETTLING = 26 * 3600  # no park's local day ends later than this after the Pacific day it overlaps
@@ -97,7 +97,16 @@ class Tallies:
         self, park: ParkFacts, day: date, until: int | None = None, *, roster: bool = True
     ) -> ParkTally:
         """A park's Pacific day from raw readings."""
-        counted = self.count(park, day, until)
+        return self._park_tally(park, day, self.count(park, day, until), self.roster_weight(park, day) if roster else 0)
+
+    def park_buckets(self, park: ParkFacts, day: date, width: int, until: int | None = None) -> dict[int, ParkTally]:
+        """The buckets of `width` seconds of a park's Pacific day in which it was open, by their starts; from raw
+        readings. The roster is the day's."""
+        weight = self.roster_weight(park, day)
+        buckets = self.count_buckets(park, day, width, until).items()
+        return {start: self._park_tally(park, day, counted, weight) for start, counted in sorted(buckets)}
+
+    def _park_tally(self, park: ParkFacts, day: date, counted: DayTally, roster_weight: int) -> ParkTally:
         rides = counted.rides.values()
         weights = self.universe.rides
         return ParkTally(
@@ -105,7 +114,7 @@ class Tallies:
             day,
             counted.slots,
             counted.open_slots,
-            sum(weights[ride_id].weight for ride_id in self.roster(park, day)) if roster else 0,
+            roster_weight,
             len(rides),
             sum(ride.down > 0 for ride in rides),
             sum(ride.operating for ride in rides),
@@ -115,6 +124,10 @@ class Tallies:
             sum(ride.wait_samples for ride in rides),
             max((ride.wait_max for ride in rides if ride.wait_max is not None), default=None),
         )
+
+    def roster_weight(self, park: ParkFacts, day: date) -> int:
+        """What the rides of the roster weigh together."""
+        return sum(self.universe.rides[ride_id].weight for ride_id in self.roster(park, day))
 
     def roster(self, park: ParkFacts, day: date) -> set[int]:
         """The attractions that operated on any of the seven Pacific days that end with `day`."""
@@ -127,13 +140,23 @@ class Tallies:
 
     def count(self, park: ParkFacts, day: date, until: int | None = None) -> DayTally:
         """Raw counts of a park's Pacific day, or of its slots up to `until`."""
-        span = pacific_day(day)
-        last = min(span.end - 1, self.now if until is None else min(until, self.now))
+        last = self._last(day, until)
         key = (park.park_id, day, last)
         if key not in self._counts:
-            openings = [self.openings(park, local) for local in local_days(span, park.timezone)]
-            self._counts[key] = count(self._readings(park), openings, day, last)
+            self._counts[key] = count(self._readings(park), self._openings_of(park, day), day, last)
         return self._counts[key]
+
+    def count_buckets(self, park: ParkFacts, day: date, width: int, until: int | None = None) -> dict[int, DayTally]:
+        """The same by buckets of `width` seconds, by their starts; those in which the park was open."""
+        openings = self._openings_of(park, day)
+        return count_buckets(self._readings(park), openings, day, self._last(day, until), width)
+
+    def _last(self, day: date, until: int | None) -> int:
+        """The last instant of a day that may be counted."""
+        return min(pacific_day(day).end - 1, self.now if until is None else min(until, self.now))
+
+    def _openings_of(self, park: ParkFacts, day: date) -> list[list[Interval]]:
+        return [self.openings(park, local) for local in local_days(pacific_day(day), park.timezone)]
 
     def forget(self, *, after: date) -> None:
         """Drop the counts of later days, so that a long run from new to old keeps a week of them at most."""

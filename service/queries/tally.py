@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from peewee import Expression, Query, fn
 
 from service import rules
-from service.database import batches, fetch, fetch_prepared
+from service.database import batches, fetch, fetch_prepared, remainder
 from service.models import RideStatusSnapshot
 from service.periods import Interval, pacific_day
 from service.queries.catalog import ParkFacts
@@ -122,13 +122,32 @@ def count(readings: Readings, openings: Iterable[list[Interval]], day: date, unt
 
     Whether a ride operated and its service window look at the whole day, and an outage is followed beyond midnight.
     """
+    total = DayTally(0, 0, {}, [])
+    for local in _local_days(readings, openings, day, until):
+        total = _both(total, local.tally())
+    return total
+
+
+def count_buckets(
+    readings: Readings, openings: Iterable[list[Interval]], day: date, until: int, width: int
+) -> dict[int, DayTally]:
+    """The same cut into buckets of `width` seconds, by their starts (multiples of `width`): those in which the park was
+    open. Which slots are down is judged by the whole day; outages are not listed."""
+    found: dict[int, DayTally] = {}
+    for local in _local_days(readings, openings, day, until):
+        for start, tally in local.buckets(width).items():
+            found[start] = _both(found[start], tally) if start in found else tally
+    return found
+
+
+def _local_days(
+    readings: Readings, openings: Iterable[list[Interval]], day: date, until: int
+) -> Iterator[_LocalDay]:
     whole = pacific_day(day)
     counted = Interval(whole.start, min(whole.end, until + 1))
-    total = DayTally(0, 0, {}, [])
     for intervals in openings:
         if any(opening.overlaps(whole) for opening in intervals):
-            total = _both(total, _LocalDay(readings, intervals, whole, counted).tally())
-    return total
+            yield _LocalDay(readings, intervals, whole, counted)
 
 
 class _Kind(NamedTuple):
@@ -220,20 +239,50 @@ class _LocalDay:
         self.suspicious: set[Look] = set()
 
     def tally(self) -> DayTally:
-        """Count every piece of the openings, then judge."""
+        """The counted slots together."""
+        outages = self._judged()
+        rides = {ride_id: self._ride(ride_id, rows, outages, self.counted) for ride_id, rows in self.inside.items()}
+        return DayTally(self.slots, self.open_slots, rides, [one for found in outages.values() for one in found])
+
+    def buckets(self, width: int) -> dict[int, DayTally]:
+        """The counted slots by the bucket of `width` seconds they lie in."""
+        outages = self._judged()
+        found: dict[int, DayTally] = {}
+        for piece in self._pieces():
+            if not self._is_counted(piece):
+                continue
+            counts = _counts_by_bucket(self.readings, piece, width)
+            observed = _observed_by_bucket(self.readings, piece, width)
+            for bucket in _buckets_of(piece, width):
+                span = bucket.cut(piece) or piece
+                rides = {
+                    row.ride_id: self._ride(row.ride_id, [row], outages, span) for row in counts.get(bucket.start, [])
+                }
+                part = DayTally(observed.get(bucket.start, 0), self.readings.slots_in(span), rides, [])
+                found[bucket.start] = _both(found[bucket.start], part) if bucket.start in found else part
+        return found
+
+    def _judged(self) -> dict[int, list[Outage]]:
+        """Count every piece of the openings, then find the outages, by ride."""
+        for piece in self._pieces():
+            self._count(piece)
+        found: dict[int, list[Outage]] = defaultdict(list)
         for opening in self.intervals:
-            for piece in opening.split(self.whole.start, self.counted.end, self.whole.end):
-                self._count(piece)
-        outages = [outage for opening in self.intervals for outage in self._outages(opening)]
-        of_ride: dict[int, list[Outage]] = defaultdict(list)
-        for outage in outages:
-            of_ride[outage.ride_id].append(outage)
-        rides = {ride_id: self._ride(ride_id, found, of_ride[ride_id]) for ride_id, found in self.inside.items()}
-        return DayTally(self.slots, self.open_slots, rides, outages)
+            for outage in self._outages(opening):
+                found[outage.ride_id].append(outage)
+        return found
+
+    def _pieces(self) -> list[Interval]:
+        """The openings, cut where what is counted begins and ends."""
+        cuts = (self.whole.start, self.counted.end, self.whole.end)
+        return [piece for opening in self.intervals for piece in opening.split(*cuts)]
+
+    def _is_counted(self, piece: Interval) -> bool:
+        return self.counted.start <= piece.start and piece.end <= self.counted.end
 
     def _count(self, piece: Interval) -> None:
         found = _ride_counts(self.readings, piece)
-        is_counted = self.counted.start <= piece.start and piece.end <= self.counted.end
+        is_counted = self._is_counted(piece)
         if is_counted:
             self.open_slots += self.readings.slots_in(piece)
             self.slots += _observed_slots(self.readings, piece, found)
@@ -272,14 +321,18 @@ class _LocalDay:
     def _window(self, ride_id: int) -> tuple[int | None, int | None]:
         return self.window.get(ride_id, (None, None))
 
-    def _ride(self, ride_id: int, counts: list[_Counts], outages: list[Outage]) -> RideTally:
+    def _ride(
+        self, ride_id: int, counts: list[_Counts], outages: dict[int, list[Outage]], span: Interval
+    ) -> RideTally:
+        """A ride's tally of `span`, whose rows are `counts`."""
         samples = sum(row.samples for row in counts)
         if ride_id not in self.expected:
             return RideTally(ride_id, self.readings.park.park_id, samples, operated=False)
-        cut = ([slot for slot in outage.slots if self.counted.has(slot)] for outage in outages)
+        of_ride = outages.get(ride_id, [])
+        cut = ([slot for slot in outage.slots if span.has(slot)] for outage in of_ride)
         within = [slots for slots in cut if slots]
-        changes = sum(self.counted.has(outage.slots[0]) for outage in outages)
-        changes += sum(outage.recovered and self.counted.has(outage.slots[-1]) for outage in outages)
+        changes = sum(span.has(outage.slots[0]) for outage in of_ride)
+        changes += sum(outage.recovered and span.has(outage.slots[-1]) for outage in of_ride)
         return RideTally(
             ride_id,
             self.readings.park.park_id,
@@ -326,14 +379,39 @@ def _ride_counts(readings: Readings, span: Interval) -> list[_Counts]:
     """
     found: dict[int, _Counts] = {}
     for row in map(_Alike._make, fetch_slots(_counting, readings, span, readings.ride_ids)):
-        counts = found.get(row.ride_id) or found.setdefault(row.ride_id, _Counts(row.ride_id))
-        counts.add(_kind(readings.park.park_type, row.status, row.is_open, row.posted), row)
+        _add(found, readings, row)
     return list(found.values())
 
 
-def _counting(values: list[int]) -> Query:
+def _counts_by_bucket(readings: Readings, span: Interval, width: int) -> dict[int, list[_Counts]]:
+    """The same by the start of the bucket of `width` seconds."""
+    found: dict[int, dict[int, _Counts]] = defaultdict(dict)
+    for *row, start in fetch_slots(_counting, readings, span, readings.ride_ids, width):
+        _add(found[int(start)], readings, _Alike._make(row))
+    return {start: list(counts.values()) for start, counts in found.items()}
+
+
+def _add(found: dict[int, _Counts], readings: Readings, row: _Alike) -> None:
+    counts = found.get(row.ride_id) or found.setdefault(row.ride_id, _Counts(row.ride_id))
+    counts.add(_kind(readings.park.park_type, row.status, row.is_open, row.posted), row)
+
+
+def _bucket(width: int) -> Expression:
+    """The start of the bucket that a reading lies in."""
+    slot = RideStatusSnapshot.snapshot_time
+    start: Expression = slot - remainder(slot, width)
+    return start
+
+
+def _buckets_of(span: Interval, width: int) -> list[Interval]:
+    """The buckets that overlap `span`."""
+    return [Interval(start, start + width) for start in range(span.start - span.start % width, span.end, width)]
+
+
+def _counting(values: list[int], width: int | None = None) -> Query:
     snapshot = RideStatusSnapshot
     alike = (snapshot.ride_id, snapshot.status, snapshot.is_open, snapshot.wait_time > 0)
+    bucket = [] if width is None else [_bucket(width)]
     return (
         snapshot.select(
             *alike,
@@ -343,9 +421,10 @@ def _counting(values: list[int]) -> Query:
             fn.SUM(snapshot.wait_time),
             fn.MIN(snapshot.wait_time),
             fn.MAX(snapshot.wait_time),
+            *bucket,
         )
         .where(picked(values))
-        .group_by(*alike)
+        .group_by(*alike, *bucket)
     )
 
 
@@ -361,6 +440,18 @@ def _observed_slots(readings: Readings, span: Interval, found: list[_Counts]) ->
 def _observing(values: list[int]) -> Query:
     snapshot = RideStatusSnapshot
     return snapshot.select(fn.COUNT(snapshot.snapshot_time.distinct())).where(picked(values))
+
+
+def _observed_by_bucket(readings: Readings, span: Interval, width: int) -> dict[int, int]:
+    """In how many slots of each bucket any of the rides has a reading, by the bucket's start."""
+    found = fetch_slots(_observing_buckets, readings, span, readings.ride_ids, width)
+    return {int(start): int(slots) for start, slots in found}
+
+
+def _observing_buckets(values: list[int], width: int) -> Query:
+    snapshot = RideStatusSnapshot
+    slots = fn.COUNT(snapshot.snapshot_time.distinct())
+    return snapshot.select(_bucket(width), slots).where(picked(values)).group_by(_bucket(width))
 
 
 def _suspects(readings: Readings, opening: Interval, ride_ids: list[int], looks: set[Look]) -> list[_Suspect]:

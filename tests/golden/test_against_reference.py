@@ -3,7 +3,7 @@ stored days, and with the data gone on since."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from factories import World, random_world
 from service.jobs import daily
 from service.periods import instant, pacific_date
 from service.queries import live, rankings
-from service.queries.catalog import FILTERS
+from service.queries.catalog import FILTERS, ParkFacts
 from service.queries.days import Tallies
 from service.queries.rankings import Question, Standings
 
@@ -71,6 +71,19 @@ def compare_days(world: World, now: int) -> None:
                 assert (ride.longest * world.interval_minutes or None) == counts["longest_minutes"]
                 for name in ride._asdict().keys() & counts.keys():
                     assert getattr(ride, name) == counts[name], (day, ride_id, name)
+            compare_buckets(tallies, park, day)
+
+
+def compare_buckets(tallies: Tallies, park: ParkFacts, day: date) -> None:
+    """The hours of a day add up to it."""
+    whole, hours = tallies.count(park, day), tallies.count_buckets(park, day, 3600).values()
+    assert sum(hour.slots for hour in hours) == whole.slots
+    assert sum(hour.open_slots for hour in hours) == whole.open_slots
+    for ride_id, ride in whole.rides.items():
+        parts = [hour.rides[ride_id] for hour in hours if ride_id in hour.rides]
+        for name in ("samples", "operating", "down", "status_changes", "wait_sum", "wait_samples"):
+            assert sum(getattr(part, name) for part in parts) == getattr(ride, name), (day, ride_id, name)
+        assert max((part.wait_max for part in parts if part.wait_max is not None), default=None) == ride.wait_max
 
 
 def compare_rankings(world: World, now: int) -> None:

@@ -221,3 +221,36 @@ def test_a_reading_knows_whether_it_operates_in_python_and_in_sql(database: Any)
     assert [reading.computed_is_open for reading in readings] == [reading.is_operating for reading in readings]
     for condition in (RideStatusSnapshot.is_operating, RideStatusSnapshot.computed_is_open):
         assert RideStatusSnapshot.select().where(condition).count() == 2
+
+
+# --- buckets ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_hour_has_its_share_of_an_outage(database: Any) -> None:
+    one = OneRide()
+    one.world.day_of(one.ride, "OODDDO", one.at(10), [10, 30])
+    one.world.store()
+    tallies = Tallies(instant(one.at(30)))
+    park = tallies.universe.parks[one.park]
+    hours = tallies.count_buckets(park, DAY, 3600)
+    rides = {start: bucket.rides[one.ride] for start, bucket in hours.items() if bucket.rides}
+    assert list(hours) == [one.at(hour) for hour in range(10, 22)]
+    assert {start: (ride.operating, ride.down, ride.incidents) for start, ride in rides.items()} == {
+        one.at(10): (2, 0, 0),
+        one.at(11): (0, 2, 1),
+        one.at(12): (1, 1, 1),
+    }
+    assert (rides[one.at(10)].wait_sum, rides[one.at(10)].wait_samples, rides[one.at(10)].wait_max) == (40, 2, 30)
+    assert [hours[one.at(hour)].slots for hour in (10, 12, 13)] == [2, 2, 0]
+    scores = {start: bucket.score for start, bucket in tallies.park_buckets(park, DAY, 3600).items()}
+    assert [scores[one.at(hour)] for hour in (10, 11, 12, 13)] == [0, 10, 5, None]
+
+
+def test_a_bucket_longer_than_an_opening_holds_only_what_was_open(database: Any) -> None:
+    one = OneRide()
+    one.world.day_of(one.ride, "OD" * 30, one.at(0))
+    one.world.store()
+    tallies = Tallies(instant(one.at(30)))
+    buckets = tallies.count_buckets(tallies.universe.parks[one.park], DAY, 6 * 3600)
+    assert [bucket.open_slots for bucket in buckets.values()] == [2, 12, 10]  # 17:00-18:00, 18:00-24:00, 0:00-5:00 UTC
+    assert sum(bucket.slots for bucket in buckets.values()) == 24
