@@ -85,13 +85,26 @@ class Tallies:
         """One RideTally per ride with readings while its park was open in `span`, summed over the days."""
         wanted = {park.park_id: park for park in parks}
         stored, raw = self._sources(span, list(wanted.values()))
-        found = [row for source in stored for row in self._stored_rides(source) if row.park_id in wanted]
+        found = [row for source in stored for _, row in self._stored_rides(source) if row.park_id in wanted]
         found += [ride for day, park in raw for ride in self.count(park, day, span.until).rides.values()]
         totals: dict[int, RideTally] = {}
         for ride in found:
             known = totals.get(ride.ride_id)
             totals[ride.ride_id] = known.plus(ride) if known else ride
         return totals
+
+    def ride_days(self, span: Span, parks: Iterable[ParkFacts]) -> dict[date, list[RideTally]]:
+        """The same day by day, for a few parks."""
+        wanted = {park.park_id: park for park in parks}
+        stored, raw = self._sources(span, list(wanted.values()))
+        found: dict[date, list[RideTally]] = defaultdict(list)
+        for source in stored:
+            few = source if source.park_ids is not None else source._replace(park_ids=tuple(wanted))
+            for day, ride in self._stored_rides(few, by_day=True):
+                found[day].append(ride)
+        for day, park in raw:
+            found[day] += self.count(park, day, span.until).rides.values()
+        return found
 
     def park_day(
         self, park: ParkFacts, day: date, until: int | None = None, *, roster: bool = True
@@ -294,7 +307,8 @@ class Tallies:
             for row in rows(query, ParkTally)
         ]
 
-    def _stored_rides(self, source: Stored) -> Iterator[RideTally]:
+    def _stored_rides(self, source: Stored, *, by_day: bool = False) -> Iterator[tuple[date, RideTally]]:
+        """The rides of the stored days, each with its sums `by_day`, or over all of them with the last day."""
         stats = DailyStats
         query = (
             stats.select(
@@ -310,14 +324,15 @@ class Tallies:
                 fn.SUM(stats.wait_samples),
                 fn.MIN(stats.min_wait_time),
                 fn.MAX(stats.max_wait_time),
+                fn.MAX(stats.stat_date),
             )
             .where(_held_by(source, stats.stat_date, stats.metrics_version, stats.park_id))
-            .group_by(stats.ride)
+            .group_by(stats.ride, *([stats.stat_date] if by_day else []))
         )
-        for ride_id, park_id, *sums, least, most in fetch(query):
+        for ride_id, park_id, *sums, least, most, day in fetch(query):
             samples, running, down, incidents, longest, changes, wait_sum, waits = map(int, sums)
             operating_slots, down_slots = running // self.interval_minutes, down // self.interval_minutes
-            yield RideTally(
+            yield as_date(day), RideTally(
                 ride_id,
                 park_id,
                 samples,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any
@@ -99,8 +99,8 @@ def create_app(settings: Settings) -> WSGIApplication:
 
 
 def _mount(app: Any, path: str, settings: Settings, handler: Callable[[Request], Reply]) -> None:
-    app.route(path, "GET", lambda: _respond(settings, handler))
-    app.route(path, "OPTIONS", lambda: bottle.HTTPResponse(status=200, headers={"Allow": METHODS}))
+    app.route(path, "GET", lambda **ids: _respond(settings, handler, ids))
+    app.route(path, "OPTIONS", lambda **_: bottle.HTTPResponse(status=200, headers={"Allow": METHODS}))
 
 
 class Gate:
@@ -134,11 +134,12 @@ class Gate:
             self.passed = True
 
 
-def _respond(settings: Settings, handler: Callable[[Request], Reply]) -> Any:
-    """Whatever happens in `handler`, a JSON answer."""
+def _respond(settings: Settings, handler: Callable[[Request], Reply], ids: Mapping[str, str]) -> Any:
+    """Whatever happens in `handler`, a JSON answer. `ids` are the digits in the path, by name."""
     environ: WSGIEnvironment = bottle.request.environ
     try:
-        status, body = handler(Request(settings, clock.now(), Query(environ.get("QUERY_STRING", ""))))
+        query = Query(environ.get("QUERY_STRING", ""))
+        status, body = handler(Request(settings, clock.now(), query, {name: int(text) for name, text in ids.items()}))
         text = _json(body)
     except ServiceError as error:
         status, text = error.status, _refusal(_public(error))

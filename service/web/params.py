@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 from urllib.parse import parse_qsl
@@ -19,11 +19,12 @@ SHOWN_CHARACTERS = 40
 
 
 class Request(NamedTuple):
-    """What a route is given. `now` is read once a request."""
+    """What a route is given. `now` is read once a request; `ids` are those of its path, such as `park_id`."""
 
     settings: Settings
     now: datetime
     query: Query
+    ids: Mapping[str, int] = {}
 
 
 class Query:

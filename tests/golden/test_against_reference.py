@@ -12,11 +12,12 @@ import pytest
 import reference as ref
 from factories import World, random_world
 from service.jobs import daily
-from service.periods import instant, pacific_date
+from service.periods import instant, named, pacific_date
 from service.queries import live, rankings
 from service.queries.catalog import FILTERS, ParkFacts
 from service.queries.days import Tallies
 from service.queries.rankings import Question, Standings
+from service.queries.tally import RideTally
 
 RECORDINGS = Path(__file__).parents[3] / "shared" / "data" / "real"
 PERIODS = ("live", "today", "yesterday", "last_week", "last_month")
@@ -104,9 +105,21 @@ def compare_rankings(world: World, now: int) -> None:
             for sort_by in rankings.RIDE_SORTS:
                 asked.question = asked.question._replace(sort_by=sort_by)
                 same(rankings.rides_by_downtime(asked), oracle.rides_downtime(period, park_filter, sort_by))
+        compare_ride_days(world, now, park_filter)
         for mode in rankings.MODES:
             same(rankings.rides_by_wait(ask(mode, park_filter)), oracle.rides_waittimes(mode, park_filter))
         assert live.status_summary(park_filter, None, instant(now)) == oracle.status_summary(park_filter)
+
+
+def compare_ride_days(world: World, now: int, park_filter: str) -> None:
+    """The days of a month add up to it, stored or not."""
+    tallies, span = Tallies(instant(now)), named("last_month", instant(now))
+    parks = tallies.universe.filtered(park_filter, active_only=False)
+    summed: dict[int, RideTally] = {}
+    for rides in tallies.ride_days(span, parks).values():
+        for ride in rides:
+            summed[ride.ride_id] = summed[ride.ride_id].plus(ride) if ride.ride_id in summed else ride
+    assert summed == tallies.rides(span, parks)
 
 
 def same(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
