@@ -71,7 +71,8 @@ class PrivateMariaDB:
         atexit.register(self.stop)
         try:
             self._install(installer)
-            self._start([program, "--no-defaults", *self._arguments(buffer_pool), *options], timeout)
+            self._command = [program, "--no-defaults", *self._arguments(buffer_pool), *options]
+            self._start(timeout)
         except BaseException:
             self.stop()
             raise
@@ -107,6 +108,22 @@ class PrivateMariaDB:
         return pymysql.connect(
             unix_socket=str(self.socket), user="root", database=database, ssl_disabled=True, autocommit=True
         )
+
+    def kill(self) -> None:
+        """End the server in the midst of whatever it does, and keep its folder: see `start_again`.
+
+        What it had not written is gone, so pass options that make it write what must outlive it.
+        """
+        if self._server and self._watcher:
+            self._server.kill()
+            self._server.wait()
+            self._watcher.communicate(b"done\n")
+            self._server = self._watcher = None
+
+    def start_again(self, timeout: float = 30) -> None:
+        """Start the server that was killed on its old folder and port. Raises RuntimeError when it does not answer."""
+        if not self._answers(time.monotonic() + timeout):
+            raise RuntimeError(f"mariadbd did not start again:\n{self._log()[-2000:]}")
 
     def stop(self) -> None:
         """End this server, no other, and remove its folder. A second call does nothing."""
@@ -164,20 +181,22 @@ class PrivateMariaDB:
         if done.returncode:
             raise RuntimeError(f"{installer} failed:\n{done.stdout[-2000:]}")
 
-    def _start(self, command: list[str], timeout: float) -> None:
+    def _start(self, timeout: float) -> None:
+        """Start the server on a free port."""
         deadline = time.monotonic() + timeout
-        while not self._answers(command, deadline):
+        self.port = _free_port()
+        while not self._answers(deadline):
             # Another program may have taken the port since it was found free: try the next one.
             if time.monotonic() > deadline or "Address already in use" not in self._log():
                 raise RuntimeError(f"mariadbd did not start:\n{self._log()[-2000:]}")
             (self.folder / "error.log").unlink()
+            self.port = _free_port()
 
-    def _answers(self, command: list[str], deadline: float) -> bool:
-        """Start the server on a free port; False when it ended or stayed silent until the deadline."""
-        self.port = _free_port()
+    def _answers(self, deadline: float) -> bool:
+        """Start the server; False when it ended or stayed silent until the deadline."""
         # Its own session, so that Ctrl-C reaches the tests first and they stop it.
         self._server = subprocess.Popen(
-            [*command, f"--port={self.port}"],
+            [*self._command, f"--port={self.port}"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

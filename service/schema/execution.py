@@ -43,14 +43,28 @@ def change_schema(bound: Any, statement: Statement, say: Say) -> Any:
     """Execute `statement`, again and again while others use its table, with lines of progress."""
     with _progress(bound, say):
         for attempt in range(1, ATTEMPTS + 1):
+            started = monotonic()
             try:
                 return unwatched(bound, *statement)
             except OperationalError as error:
                 if error.args[0] != LOCK_TIMEOUT or attempt == ATTEMPTS:
                     raise
-                say(f"  somebody uses the table: letting them pass, attempt {attempt} of {ATTEMPTS}")
+                spent = f"after {monotonic() - started:.0f} s, which are lost, " if monotonic() - started > 2 else ""
+                say(f"  {spent}somebody uses the table{_oldest_transaction(bound)}: letting them pass, then again")
                 sleep(min(attempt, 5))
     raise AssertionError("not reached")
+
+
+def _oldest_transaction(bound: Any) -> str:
+    """Who is the likeliest to use the table, where this account may know."""
+    with suppress(PeeweeException):
+        found = unwatched(
+            bound,
+            "SELECT trx_mysql_thread_id, TIMESTAMPDIFF(SECOND, trx_started, NOW()) FROM information_schema.innodb_trx"
+            " WHERE trx_mysql_thread_id <> CONNECTION_ID() ORDER BY trx_started LIMIT 1",
+        ).fetchone()
+        return f" (the oldest transaction is of connection {found[0]}, for {found[1]} s)" if found else ""
+    return ""
 
 
 @contextmanager

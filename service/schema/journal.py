@@ -18,6 +18,7 @@ from service.schema.statements import UP, Statement
 from service.schema.structure import Structure
 
 RUNNING: Final = "running"
+RESTORING: Final = "restoring"
 DONE: Final = "done"
 RESTORED: Final = "restored"
 
@@ -31,6 +32,17 @@ class Plan(NamedTuple):
     statements: list[Statement]
     schema: list[tuple[Statement, str]]
 
+    @property
+    def created(self) -> set[str]:
+        """The tables it makes."""
+        return {name for statement, _ in self.schema if (name := statement.created)}
+
+
+class _LongTextField(TextField):
+    """MySQL's TEXT ends at 64 KiB; a migration that inserts many rows has a longer plan."""
+
+    field_type = "LONGTEXT"
+
 
 class MigrationRun(Base):
     """One run of one migration. `before` and `plan` are held while it runs."""
@@ -43,8 +55,8 @@ class MigrationRun(Base):
     started_at = UtcField()
     finished_at = UtcField(null=True)
     status = CharField(max_length=10)
-    before = TextField(null=True)
-    plan = TextField(null=True)
+    before = _LongTextField(null=True)
+    plan = _LongTextField(null=True)
 
     class Meta:
         table_name = "migration_log"
@@ -84,6 +96,12 @@ def note(name: str, checksum: str, at: datetime) -> None:
     run.save()
 
 
+def begin_restoring(run: MigrationRun) -> None:
+    """Note that a run is being taken back: from now on it is not to be carried on."""
+    run.status = RESTORING
+    run.save()
+
+
 def finish(run: MigrationRun, status: str = DONE) -> None:
     """Note how a run ended."""
     run.status, run.finished_at, run.before, run.plan = status, clock.now(), None, None
@@ -94,7 +112,7 @@ def unfinished() -> MigrationRun | None:
     """The run that was cut short, if there is one."""
     if not _exists():
         return None
-    return MigrationRun.get_or_none(MigrationRun.status == RUNNING)
+    return MigrationRun.get_or_none(MigrationRun.status << (RUNNING, RESTORING))
 
 
 def before(run: MigrationRun) -> Structure:

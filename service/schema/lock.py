@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from time import monotonic
@@ -63,12 +64,17 @@ def _one_transaction(bound: Any, say: Say, wait_seconds: float) -> Iterator[None
         with ExitStack() as stack:
             while not _entered(stack, bound):
                 _still_waiting(say, deadline, "")
+            before = _orphans(bound)
             yield
-            broken = bound.execute_sql("PRAGMA foreign_key_check").fetchall()
-            if broken:
-                raise ServiceError(f"The migration would leave rows without their parent, first in {broken[0][0]}.")
+            if broken := _orphans(bound) - before:
+                raise ServiceError(f"The migration would leave rows without their parent, first in {min(broken)}.")
     finally:
         bound.pragma("foreign_keys", 1)
+
+
+def _orphans(bound: Any) -> Counter[str]:
+    """How many rows of each table point at none."""
+    return Counter(row[0] for row in bound.execute_sql("PRAGMA foreign_key_check").fetchall())
 
 
 def _entered(stack: ExitStack, bound: Any) -> bool:

@@ -3,6 +3,7 @@ they will do is known statement by statement."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -12,12 +13,14 @@ from peewee import MySQLDatabase, PeeweeException, SqliteDatabase
 
 from service import database
 from service.errors import Unavailable
+from service.schema import kept_rows
 from service.schema.journal import Plan
 from service.schema.router import Runs, naming
 from service.schema.statements import Kind, Statement, Watch, unwatched
 from service.schema.structure import fingerprint, structure
 
 SUFFIX = "__rehearsal"
+LONGEST_NAME = 64
 ACCESS_DENIED = {1044, 1142, 1227}
 
 
@@ -47,6 +50,8 @@ def _rehearse_one(runs: Runs, name: str, direction: str) -> Plan:
     watch = Watch(name, direction, run, rules=mysql)
     with naming(name, "would fail, and was not begun"):
         runs.run(name, direction, watch, lambda _: None)
+    if mysql:
+        kept_rows.forget(scratch)  # a later migration may change the table, and its rows again
     return Plan(watch.seen, schema)
 
 
@@ -68,10 +73,18 @@ def _sqlite_copy(bound: Any) -> Iterator[Any]:
         yield scratch
 
 
+def _name(live: str) -> str:
+    """A name of 64 characters at most, another for each live database."""
+    if len(live) + len(SUFFIX) <= LONGEST_NAME:
+        return live + SUFFIX
+    mark = hashlib.sha256(live.encode()).hexdigest()[:8]
+    return f"{live[: LONGEST_NAME - len(mark) - len(SUFFIX)]}{mark}{SUFFIX}"
+
+
 @contextmanager
 def _mysql_copy(bound: Any) -> Iterator[Any]:
     """A database beside the live one, its tables without their rows; dropped in the end, and before if it was left."""
-    name = f"{bound.database[: 64 - len(SUFFIX)]}{SUFFIX}"
+    name = _name(bound.database)
     created = structure(bound)
     character_set, collation = bound.execute_sql("SELECT @@character_set_database, @@collation_database").fetchone()
     try:

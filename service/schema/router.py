@@ -13,6 +13,7 @@ from peewee import PeeweeException
 from peewee_migrate import Router
 from peewee_migrate.models import MIGRATE_TABLE, MigrateHistory
 
+from service import database
 from service.errors import BadRequest, ServiceError
 from service.schema.offline import read, replay
 from service.schema.statements import DOWN, UP, Watch, watched
@@ -84,7 +85,9 @@ def naming(name: str, what: str = "failed") -> Iterator[None]:
     except BadRequest:
         raise  # names it already
     except Exception as error:
-        reason = str(error.args[-1]) if isinstance(error, PeeweeException) and error.args else str(error)
+        # A rollback that fails in turn hides what went wrong first.
+        first = [link for link in database.chain(error) if isinstance(link, PeeweeException) or link is error][-1]
+        reason = str(first.args[-1]) if isinstance(first, PeeweeException) and first.args else str(first)
         raise ServiceError(f"Migration {name} {what}: {reason or type(error).__name__}.") from error
 
 

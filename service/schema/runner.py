@@ -23,7 +23,7 @@ from service.schema.lock import WAIT_SECONDS, alone
 from service.schema.recovery import complete, recover, take_back
 from service.schema.rehearsal import rehearse
 from service.schema.router import Runs, naming, recorded_at
-from service.schema.statements import DOWN, UP, Kind, Statement, Watch, unwatched
+from service.schema.statements import DOWN, OWN_TABLES, UP, Kind, Statement, Watch, unwatched
 from service.schema.structure import structure
 
 log = logging.getLogger(__name__)
@@ -166,7 +166,10 @@ def downgrade(
     folder = _sound_folder(settings)
     with _in_order(options) as bound:
         runs = Runs(bound, folder)
+        half = journal.unfinished()
         recover(runs, options.say, resume=False)
+        if to is None and half and half.name not in runs.applied():
+            return [half.name]  # that was the newest
         names = _after(to, migration_names(settings), runs.applied())
         if not changed_too:
             _ensure_unchanged(folder, names)
@@ -248,7 +251,7 @@ def _run_one(runs: Runs, run: journal.MigrationRun, plan: Plan | None, say: Say)
     except ServiceError as error:
         if mysql:
             _give_up(runs.bound, run, error, say)
-        raise
+        raise type(error)(f"{error} Nothing of this run is kept: schema and rows are as they were.") from error
     complete(runs.bound, run)
     if monotonic() - started > 1:
         say(f"  done in {monotonic() - started:.0f} s")
@@ -258,12 +261,12 @@ def _give_up(bound: Any, run: journal.MigrationRun, error: ServiceError, say: Sa
     """Take back what a failed migration did, and say so with the reason."""
     try:
         take_back(bound, run, say)
-    except PeeweeException as again:
+    except PeeweeException:
         raise Unavailable(
-            f"{error} What it had done is not taken back yet ({again}): run `cli migrate` when the database answers."
+            f"{error} What it had done is not taken back yet: run `cli migrate` when the database answers again."
         ) from error
     except ServiceError as again:
-        raise ServiceError(f"{error} {again}") from error
+        raise ServiceError(f"{error} {again} Run the command again to carry it on.") from error
     raise type(error)(f"{error} Schema and rows are as they were before it.") from error
 
 
@@ -274,14 +277,16 @@ def _executor(bound: Any, name: str, plan: Plan | None, say: Say) -> Callable[[S
     expected = None if plan is None else iter([statement for statement, _ in plan.schema])
 
     def execute(statement: Statement) -> Any:
-        if statement.kind not in (Kind.SCHEMA, Kind.FINAL):
-            return unwatched(bound, *statement)
-        if expected is not None and next(expected, None) != statement:
-            raise BadRequest(
-                f"Migration {name} is refused at `{str(statement)[:100]}`: on an empty database it does something else,"
-                " so it could not be tried. What it does to the schema must not depend on rows."
-            )
-        return change_schema(bound, statement, say)
+        changes = statement.kind in (Kind.SCHEMA, Kind.FINAL)
+        at_its_end = statement.kind is Kind.ROWS and any(table in statement.sql for table in OWN_TABLES)
+        if expected is not None and (changes or at_its_end):
+            due = next(expected, None)
+            if due != (statement if changes else None):
+                raise BadRequest(
+                    f"Migration {name} is refused at `{str(due or statement)[:100]}`: on an empty database it does"
+                    " something else, so it could not be tried. What it does to the schema must not depend on rows."
+                )
+        return change_schema(bound, statement, say) if changes else unwatched(bound, *statement)
 
     return execute
 

@@ -20,6 +20,9 @@ DOWN: Final = "down"
 # Begins a change of `schema.kept_rows`, which takes it back itself.
 KEPT: Final = "/* in batches, rows kept */ "
 
+CREATED = re.compile(r"CREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?(?:`([^`]+)`|(\w+))", re.I)
+KEPT_TABLE = re.compile(re.escape(KEPT) + r"(?:UPDATE|DELETE FROM) (\S+)")
+
 OWN_TABLES: Final = ("migratehistory", "migration_log")
 
 
@@ -33,8 +36,9 @@ class Kind(Enum):
     FINAL = "removes or converts"  # nothing does
 
 
+# Not COMMIT and its like: what they end cannot be taken back. Nor SET STATEMENT, which is followed by any other.
 READS = re.compile(
-    r"(SELECT|SHOW|DESC|DESCRIBE|EXPLAIN|SET|PRAGMA|SAVEPOINT|RELEASE|ROLLBACK|BEGIN|COMMIT|START)\b", re.I
+    r"(SELECT|SHOW|DESC|DESCRIBE|EXPLAIN|SET(?!\s+STATEMENT\b)|PRAGMA|SAVEPOINT|RELEASE|ROLLBACK\s+TO)\b", re.I
 )
 ROWS = re.compile(r"(INSERT|UPDATE|DELETE|REPLACE|WITH|LOAD|CALL|DO)\b", re.I)
 ADDS = re.compile(r"CREATE\s+TABLE\b|(CREATE|DROP)\s+(UNIQUE\s+|FULLTEXT\s+|SPATIAL\s+)?INDEX\b", re.I)
@@ -45,8 +49,11 @@ CLAUSE = re.compile(
     r"|ALTER\s+(COLUMN\s+)?(`[^`]+`|\w+)\s+(SET|DROP)\s+DEFAULT\b|(ALGORITHM|LOCK)\b",
     re.I,
 )
-QUOTED = re.compile(r"'(?:[^'\\]|\\.|'')*'|\"(?:[^\"\\]|\\.)*\"|`[^`]*`|\([^()]*\)")
-COMMENTS = re.compile(r"\A(\s+|/\*(?!!).*?\*/|--[^\n]*\n|#[^\n]*\n)+", re.S)
+# Comments that begin with /*! or /*M! are executed.
+QUOTED_OR_COMMENT = re.compile(
+    r"('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|`[^`]*`)|/\*(?!M?!).*?\*/|--(?=\s|\Z)[^\n]*|#[^\n]*", re.S
+)
+IN_PARENTHESES = re.compile(r"\([^()]*\)")
 
 
 class Statement(NamedTuple):
@@ -60,7 +67,7 @@ class Statement(NamedTuple):
         """What kind of change it makes; FINAL for what is not known."""
         if self.sql.startswith(KEPT):
             return Kind.KEPT_ROWS
-        sql = COMMENTS.sub("", self.sql)
+        sql = _bare(self.sql)
         if READS.match(sql):
             return Kind.READ
         if ROWS.match(sql):
@@ -69,22 +76,33 @@ class Statement(NamedTuple):
             return Kind.SCHEMA
         return Kind.FINAL
 
+    @property
+    def created(self) -> str | None:
+        """The table that it creates."""
+        found = CREATED.match(QUOTED_OR_COMMENT.sub(lambda found: found[1] or " ", self.sql).strip())
+        return found and (found[1] or found[2])
+
+    @property
+    def kept_table(self) -> str | None:
+        """The table whose rows it changes in batches."""
+        found = KEPT_TABLE.match(self.sql)
+        return found and found[1]
+
     def __str__(self) -> str:
         return " ".join(self.sql.split())
 
 
 def _only_adds(sql: str) -> bool:
     begin = ALTER.match(sql)
-    return begin is not None and all(CLAUSE.match(clause.strip()) for clause in _clauses(sql[begin.end() :]))
+    return begin is not None and all(CLAUSE.match(clause.strip()) for clause in sql[begin.end() :].split(","))
 
 
-def _clauses(sql: str) -> list[str]:
-    """The parts between the commas that are in no quotes and no parentheses."""
-    covered = sql
-    while (shorter := QUOTED.sub(lambda found: f"`{'_' * (len(found[0]) - 2)}`", covered)) != covered:
-        covered = shorter
-    ends = [place for place, sign in enumerate(covered) if sign == ","]
-    return [sql[begin:end] for begin, end in zip([0, *(end + 1 for end in ends)], [*ends, len(sql)], strict=True)]
+def _bare(sql: str) -> str:
+    """The statement without comments, without what is in quotes, and without what is in parentheses."""
+    bare = QUOTED_OR_COMMENT.sub(lambda found: "`quoted`" if found[1] else " ", sql).strip()
+    while (shorter := IN_PARENTHESES.sub(" ", bare)) != bare:
+        bare = shorter
+    return bare
 
 
 def objection(direction: str, before: Sequence[Statement], statement: Statement) -> str | None:
@@ -97,6 +115,8 @@ def objection(direction: str, before: Sequence[Statement], statement: Statement)
     changes_schema = kind in (Kind.SCHEMA, Kind.FINAL)
     if {Kind.ROWS, Kind.KEPT_ROWS} <= kinds | {kind}:
         return "it changes rows both in one transaction and in batches: each belongs in a file of its own"
+    if kind is Kind.KEPT_ROWS and statement.kept_table in {earlier.kept_table for earlier in before}:
+        return "it changes rows of one table in batches twice: each belongs in a file of its own"
     if not changes_schema and kinds & {Kind.SCHEMA, Kind.FINAL}:
         return "it changes rows after the schema: schema and data steps belong in files of their own"
     if changes_schema and (Kind.ROWS in kinds or (direction == UP and Kind.KEPT_ROWS in kinds)):

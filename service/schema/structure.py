@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from service.errors import ServiceError
+from service.schema.execution import Say, change_schema
 from service.schema.kept_rows import SUFFIX
-from service.schema.statements import OWN_TABLES
+from service.schema.statements import OWN_TABLES, Statement
 
 Structure = dict[str, str]  # table -> CREATE TABLE
 
@@ -29,7 +30,21 @@ def structure(bound: Any) -> Structure:
     """CREATE TABLE of every table but those that the migrations themselves are kept in."""
     tables = [name for name in bound.get_tables() if name not in OWN_TABLES and not name.endswith(SUFFIX)]
     created = {name: bound.execute_sql(f"SHOW CREATE TABLE `{name}`").fetchone()[1] for name in tables}
-    return {name: COUNTER.sub("", text) for name, text in created.items()}
+    return {name: _in_order(COUNTER.sub("", text)) for name, text in created.items()}
+
+
+def _in_order(create: str) -> str:
+    """CREATE TABLE with its keys by name: the server lists them as they were made, and one that is made again last."""
+    first, *lines = create.split("\n")
+    end = next(number for number, line in enumerate(lines) if line.startswith(")"))
+    body = [line.removesuffix(",") for line in lines[:end]]
+    columns, others = ([line for line in body if line.startswith("  `") is column] for column in (True, False))
+    return "\n".join([first, ",\n".join([*columns, *sorted(others, key=_rank)]), *lines[end:]])
+
+
+def _rank(line: str) -> tuple[int, str]:
+    kinds = ("  PRIMARY KEY", "  UNIQUE KEY", "", "  CONSTRAINT")
+    return next((number for number, kind in enumerate(kinds) if kind and line.startswith(kind)), 2), line
 
 
 def fingerprint(of: Mapping[str, str]) -> str:
@@ -46,23 +61,25 @@ def lost(before: Structure, now: Structure) -> list[str]:
     return sorted(gone)
 
 
-def restore(bound: Any, before: Structure) -> None:
-    """Take back what was added since `before`. Raises ServiceError, and changes nothing, where anything is lost."""
+def restore(bound: Any, before: Structure, say: Say, created: Collection[str] | None = None) -> None:
+    """Take back what was added since `before`, of tables only those `created`, where that is known.
+
+    Raises ServiceError, and changes nothing, where anything is lost.
+    """
     now = structure(bound)
     if gone := lost(before, now):
         raise ServiceError(f"The schema cannot be restored: {', '.join(gone)} went.")
     bound.execute_sql("SET SESSION foreign_key_checks = 0")
     try:
-        for table in now.keys() - before.keys():
-            bound.execute_sql(f"DROP TABLE `{table}`")
+        for table in now.keys() - before.keys() if created is None else now.keys() & created - before.keys():
+            change_schema(bound, Statement(f"DROP TABLE `{table}`"), say)
         for table in before:
             for sql in _back(table, _parts(before[table]), _parts(now[table])):
-                bound.execute_sql(sql)
+                change_schema(bound, Statement(sql), say)
     finally:
         bound.execute_sql("SET SESSION foreign_key_checks = 1")
     left = structure(bound)
-    if left != before:
-        changed = sorted(table for table in before | left if before.get(table) != left.get(table))
+    if changed := sorted(table for table in before if before[table] != left.get(table)):
         raise ServiceError(f"The schema could not be restored wholly: look at {', '.join(changed)}.")
 
 

@@ -1,93 +1,12 @@
 """The migrations run on real databases: from nothing to the models, back, and with rows in the tables."""
 
-import re
-import shutil
-from dataclasses import replace
-from pathlib import Path
-
 import pytest
+from migrations_lab import NAMES, everything, fill, first, one_more, rows, run, sample, shapes, tables
 
 from service import database as door
 from service import schema
-from service.config import Settings
 from service.errors import BadRequest, ServiceError, Unavailable
 from service.models import ALL_MODELS
-from service.schema.statements import OWN_TABLES
-
-FOLDER = schema.find_folder(Settings())
-NAMES = schema.migration_names(Settings())
-HEAD = """'''{doc}'''
-import peewee as pw
-
-def migrate(migrator, database, *, fake=False):
-    {migrate}
-
-def rollback(migrator, database, *, fake=False):
-    {rollback}
-"""
-
-
-def first(count: int, settings: Settings, tmp_path: Path) -> Settings:
-    """`settings` that know only the first `count` migrations."""
-    folder = tmp_path / f"first{count}"
-    folder.mkdir(exist_ok=True)
-    for name in NAMES[:count]:
-        shutil.copy(FOLDER / f"{name}.py", folder)
-    return replace(settings, migrations_dir=folder)
-
-
-def one_more(
-    settings: Settings, tmp_path: Path, name: str, migrate: str, rollback: str = "'Nothing to undo.'"
-) -> Settings:
-    """`settings` with a further migration after those of the project."""
-    more = first(len(NAMES), settings, tmp_path)
-    (more.migrations_dir / f"{name}.py").write_text(HEAD.format(doc=name, migrate=migrate, rollback=rollback))
-    return more
-
-
-def run(sql: str, *values: object) -> list[tuple]:
-    return list(door.db.execute_sql(sql.replace("?", door.db.param), values).fetchall())
-
-
-def tables() -> list[str]:
-    return [name for name in door.db.get_tables() if name not in OWN_TABLES]
-
-
-def shapes() -> dict[str, str]:
-    """What the database itself says of each table and index."""
-    if not door.is_mysql():
-        return dict(run(f"SELECT name, sql FROM sqlite_master WHERE tbl_name NOT IN {OWN_TABLES}"))
-    return {name: re.sub(r" AUTO_INCREMENT=\d+", "", run(f"SHOW CREATE TABLE {name}")[0][1]) for name in tables()}
-
-
-def rows(table: str) -> list[dict]:
-    names = [column.name for column in door.db.get_columns(table)]
-    return sorted((dict(zip(names, row, strict=True)) for row in run(f"SELECT * FROM {table}")), key=str)
-
-
-def everything() -> dict[str, list[dict]]:
-    return {table: rows(table) for table in tables()}
-
-
-def sample(column, number: int) -> object:
-    """A value of the column's type; numbers are small, so that every foreign key finds its row."""
-    if column.name == "metrics_version":
-        return 1
-    kind = column.full_type.lower()
-    if "char" in kind or "text" in kind:
-        return str(number)
-    return f"2025-05-0{number}" if kind == "date" else number
-
-
-def fill() -> None:
-    """Two rows into every empty table. The versions are left to the migration that registers them."""
-    for table in sorted(tables(), key=lambda name: ["parks", "rides"].index(name) if name in ("parks", "rides") else 2):
-        columns = door.db.get_columns(table)
-        if table == "metrics_versions" or run(f"SELECT 1 FROM {table} LIMIT 1"):
-            continue
-        for number in (1, 2):
-            marks = ", ".join("?" * len(columns))
-            run(f"INSERT INTO {table} VALUES ({marks})", *(sample(column, number) for column in columns))
 
 
 def test_all_migrations_from_nothing_give_the_schema_of_the_models(blank):
