@@ -25,6 +25,8 @@ from service.queries import state
 COUNTED = (Park, Ride, ParkSchedule, StatDay, MetricsVersion, AggregationJobLog)
 
 
+NOTHING_TO_DO = "Nothing to do: the database has all migrations."
+
 wait_option = click.option(
     "--wait",
     type=click.IntRange(0, 86_400),
@@ -58,10 +60,10 @@ def migrate(ctx: click.Context, dry_run: bool, wait: int, no_rehearsal: bool) ->
     settings: Settings = ctx.obj
     _open(settings)
     if dry_run:
-        emit(False, {}, _sql(schema.plans(settings)) or ["Nothing to do: the database has all migrations."])
+        emit(False, {}, _sql(schema.plans(settings, _options(wait, no_rehearsal))) or [NOTHING_TO_DO])
         return
     names = schema.upgrade(settings, _options(wait, no_rehearsal))
-    click.echo(f"Migrations applied: {len(names)}." if names else "Nothing to do: the database has all migrations.")
+    click.echo(f"Migrations applied: {len(names)}." if names else NOTHING_TO_DO)
     _compare()
 
 
@@ -87,7 +89,8 @@ def down(settings: Settings, to: str | None, dry_run: bool, force: bool, wait: i
     """Undo the newest migration. What its tables held is gone with them."""
     _open(settings)
     if dry_run:
-        emit(False, {}, _sql(schema.plans(settings, to, undo=True)) or ["Nothing to undo."])
+        plans = schema.plans(settings, _options(wait, no_rehearsal), undo=True, to=to)
+        emit(False, {}, _sql(plans) or ["Nothing to undo."])
         return
     wanted = schema.undone(settings, to)
     if wanted and sys.stdin.isatty():

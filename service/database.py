@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from peewee import Database, DatabaseProxy, Expression, Field, Model, MySQLDatabase, PeeweeException, Query, SqliteDatabase
+from peewee import Database, DatabaseProxy, Expression, Field, Model, MySQLDatabase, PeeweeException, Query
+from peewee import SqliteDatabase
 from peewee import QueryEvent, __exception_wrapper__  # type: ignore[attr-defined]
 from playhouse.pool import PooledMySQLDatabase  # type: ignore[import-untyped]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from math import ceil
 from time import monotonic
 from typing import Any
 
@@ -34,7 +35,7 @@ def _named_lock(bound: Any, say: Say, wait_seconds: float) -> Iterator[None]:
     """GET_LOCK: unlike a transaction it outlives schema statements, unlike a row the process that holds it."""
     name = f"{bound.database}.migrate"[:64]
     deadline = monotonic() + wait_seconds
-    while bound.execute_sql("SELECT GET_LOCK(%s, %s)", (name, SECONDS_BETWEEN_LINES)).fetchone()[0] != 1:
+    while bound.execute_sql("SELECT GET_LOCK(%s, %s)", (name, _pause(deadline))).fetchone()[0] != 1:
         _still_waiting(say, deadline, _holder(bound, name))
     try:
         yield
@@ -59,10 +60,11 @@ def _holder(bound: Any, name: str) -> str:
 def _one_transaction(bound: Any, say: Say, wait_seconds: float) -> Iterator[None]:
     # Rebuilding a parent table would delete its children, and inside a transaction the pragma does nothing.
     bound.pragma("foreign_keys", 0)
+    patience = bound.pragma("busy_timeout")
     deadline = monotonic() + wait_seconds
     try:
         with ExitStack() as stack:
-            while not _entered(stack, bound):
+            while not _entered(stack, bound, deadline):
                 _still_waiting(say, deadline, "")
             before = _orphans(bound)
             yield
@@ -70,6 +72,7 @@ def _one_transaction(bound: Any, say: Say, wait_seconds: float) -> Iterator[None
                 raise ServiceError(f"The migration would leave rows without their parent, first in {min(broken)}.")
     finally:
         bound.pragma("foreign_keys", 1)
+        bound.pragma("busy_timeout", patience)
 
 
 def _orphans(bound: Any) -> Counter[str]:
@@ -77,8 +80,9 @@ def _orphans(bound: Any) -> Counter[str]:
     return Counter(row[0] for row in bound.execute_sql("PRAGMA foreign_key_check").fetchall())
 
 
-def _entered(stack: ExitStack, bound: Any) -> bool:
+def _entered(stack: ExitStack, bound: Any, deadline: float) -> bool:
     """Whether no other process was writing, and `stack` holds the exclusive transaction now."""
+    bound.pragma("busy_timeout", _pause(deadline) * 1000)
     try:
         stack.enter_context(bound.atomic("EXCLUSIVE"))
         return True
@@ -86,6 +90,11 @@ def _entered(stack: ExitStack, bound: Any) -> bool:
         if "locked" not in str(error):
             raise
         return False
+
+
+def _pause(deadline: float) -> int:
+    """Whole seconds to wait before the next line is due, or the time is up."""
+    return max(0, min(SECONDS_BETWEEN_LINES, ceil(deadline - monotonic())))
 
 
 def _still_waiting(say: Say, deadline: float, holder: str) -> None:

@@ -182,11 +182,13 @@ def undone(settings: Settings, to: str | None = None) -> list[str]:
     return _after(to, migration_names(settings), applied())
 
 
-def plans(settings: Settings, to: str | None = None, *, undo: bool = False) -> dict[str, list[Statement]]:
+def plans(
+    settings: Settings, options: Options = Options(), *, undo: bool = False, to: str | None = None
+) -> dict[str, list[Statement]]:
     """What `upgrade`, or with `undo` `downgrade`, would execute, by migration; tried on an empty copy of the schema."""
     folder = _sound_folder(settings)
     bound = _bound()
-    with alone(bound, log.info) if database.is_mysql() else nullcontext():
+    with alone(bound, options.say, options.wait_seconds) if database.is_mysql() else nullcontext():
         done = applied()
         names = undone(settings, to) if undo else pending(settings)
         _ensure_unchanged(folder, names if undo else done)
