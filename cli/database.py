@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -21,10 +21,16 @@ from service.models import AggregationJobLog, Base, MetricsVersion, Park, ParkSc
 from service.models import RideStatusSnapshot
 from service.queries import state
 
+HOUR_MS = 3_600_000
 # Not the readings nor the daily rows: counting those takes minutes on a large database.
 COUNTED = (Park, Ride, ParkSchedule, StatDay, MetricsVersion, AggregationJobLog)
 
 
+dry_run_option = click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Print the SQL that would run, tried on an empty copy of the schema; nothing touches the database itself.",
+)
 NOTHING_TO_DO = "Nothing to do: the database has all migrations."
 
 wait_option = click.option(
@@ -43,7 +49,7 @@ no_rehearsal_option = click.option(
 
 
 @click.group(invoke_without_command=True)
-@click.option("--dry-run", is_flag=True, help="Print the SQL that would run; execute none of it.")
+@dry_run_option
 @wait_option
 @no_rehearsal_option
 @click.pass_context
@@ -58,6 +64,7 @@ def migrate(ctx: click.Context, dry_run: bool, wait: int, no_rehearsal: bool) ->
             raise click.UsageError(f"Options of `migrate {ctx.invoked_subcommand}` are written behind its name.")
         return
     settings: Settings = ctx.obj
+    _ensure_rehearsed(dry_run, no_rehearsal)
     _open(settings)
     if dry_run:
         emit(False, {}, _sql(schema.plans(settings, _options(wait, no_rehearsal))) or [NOTHING_TO_DO])
@@ -80,13 +87,14 @@ def status(settings: Settings, as_json: bool) -> None:
 
 @migrate.command()
 @click.option("--to", metavar="NNN", help="Keep this migration and undo all after it; 000 undoes all.")
-@click.option("--dry-run", is_flag=True, help="Print the SQL that would run; execute none of it.")
+@dry_run_option
 @click.option("--force", is_flag=True, help="Also with a file that was changed after it was applied.")
 @wait_option
 @no_rehearsal_option
 @click.pass_obj
 def down(settings: Settings, to: str | None, dry_run: bool, force: bool, wait: int, no_rehearsal: bool) -> None:
     """Undo the newest migration. What its tables held is gone with them."""
+    _ensure_rehearsed(dry_run, no_rehearsal)
     _open(settings)
     if dry_run:
         plans = schema.plans(settings, _options(wait, no_rehearsal), undo=True, to=to)
@@ -129,6 +137,11 @@ def check(ctx: click.Context, as_json: bool) -> None:
     ctx.exit(Unavailable.exit_code if report["problems"] else 0)
 
 
+def _ensure_rehearsed(dry_run: bool, no_rehearsal: bool) -> None:
+    if dry_run and no_rehearsal:
+        raise click.UsageError("--dry-run is a rehearsal: leave --no-rehearsal out.")
+
+
 def _options(wait: int, no_rehearsal: bool) -> schema.Options:
     return schema.Options(say=say, wait_seconds=wait, rehearsed=not no_rehearsal)
 
@@ -166,8 +179,8 @@ def _half(name: str) -> str:
 
 
 def _open(settings: Settings, *, read_only: bool = False) -> None:
-    """Open the database whatever its schema. Changing a large table takes longer than any query may."""
-    database.open_database(settings, read_only=read_only, time_limit=False)
+    """Open the database whatever its schema. Changing a large table takes longer than any query may, and is told."""
+    database.open_database(replace(settings, slow_query_ms=HOUR_MS), read_only=read_only, time_limit=False)
     database.check_server()
 
 
@@ -197,8 +210,9 @@ def _server(settings: Settings) -> dict[str, Any]:
 
 
 def _pending(settings: Settings) -> dict[str, Any]:
-    waiting = schema.pending(settings)
-    return {"pending": waiting, "found": ["Migrations are pending: run `cli migrate`."] if waiting else []}
+    waiting, half = schema.pending(settings), schema.unfinished()
+    found = ["Migrations are pending: run `cli migrate`."] if waiting else []
+    return {"pending": waiting, "found": [*found, *([_half(half)] if half else [])]}
 
 
 def _differences(settings: Settings) -> dict[str, Any]:
@@ -237,7 +251,9 @@ def _table(model: type[Base]) -> str:
 
 
 def _shown(settings: Settings) -> dict[str, Any]:
-    return {**asdict(settings), "database_url": _masked(settings.database_url)}
+    folder = schema.find_folder(settings)
+    shown = {"database_url": _masked(settings.database_url), "api_keys": len(settings.api_keys)}
+    return {**asdict(settings), **shown, "migrations_dir": folder}
 
 
 def _masked(url: str) -> str:

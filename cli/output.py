@@ -10,6 +10,7 @@ import logging
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
+from datetime import date
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import click
@@ -41,10 +42,15 @@ def open_for(settings: Settings, *, read_only: bool = False, time_limit: bool = 
 def emit(as_json: bool, result: Mapping[str, Any], lines: Iterable[str]) -> None:
     """Print `result` as one JSON object, or `lines` for people."""
     if as_json:
-        click.echo(json.dumps(result, indent=2, ensure_ascii=False, default=str))
+        click.echo(json.dumps(result, indent=2, ensure_ascii=False, default=_as_text))
     else:
         for line in lines:
             click.echo(line)
+
+
+def _as_text(value: object) -> str:
+    """What JSON has no form of; instants as ISO 8601."""
+    return value.isoformat() if isinstance(value, date) else str(value)
 
 
 def say(line: str) -> None:

@@ -33,7 +33,10 @@ SESSION_SQL = (
     " /*!50720 , max_execution_time = {milliseconds} , transaction_read_only = {read_only} */"
 )
 # 0 is what pymysql says of a connection that is gone already: the rollback after the error that told so.
-UNREACHABLE_CODES = {0, 1040, 1044, 1045, 1049, 1130, 1698, 2002, 2003, 2005, 2006, 2013, 2055}
+UNREACHABLE_CODES = {0, 1040, 2002, 2003, 2005, 2006, 2013, 2055}
+UNKNOWN_DATABASE = 1049
+DENIED_CODES = {1044, 1045, 1130, 1698}
+FORBIDDEN_CODES = {1142, 1143, 1227, 1370}
 TIMEOUT_CODES = {1969, 3024, 1205}
 
 
@@ -76,6 +79,8 @@ def _sqlite(url: str, read_only: bool) -> Database:
     name = unquote(url.removeprefix("sqlite:///"))
     if not url.startswith("sqlite:///") or not name:
         raise BadRequest("DATABASE_URL for SQLite is sqlite:///relative/path.db or sqlite:////absolute/path.db.")
+    if read_only and not Path(name).exists():
+        raise Unavailable(f"There is no database file at {name}: check DATABASE_URL, or run `cli migrate` to make it.")
     try:
         Path(name).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -177,6 +182,12 @@ def explained(error: BaseException, named: str = "DATABASE_URL") -> ServiceError
         return Unavailable("The query took longer than the statement time-out: narrow the question or try again later.")
     if code == 1146 or "no such table" in text or "no such column" in text or code == 1054:
         return Unavailable("The database schema is not up to date: run `cli migrate`.")
+    if code == UNKNOWN_DATABASE:
+        return Unreachable(f"{text}: create it (CREATE DATABASE ... CHARACTER SET utf8mb4), or correct {named}.")
+    if code in DENIED_CODES:
+        return Unreachable(f"{text}: check user and password in {named}, and what that user may do.")
+    if code in FORBIDDEN_CODES:
+        return Unavailable(f"{text}: docs/configuration.md lists what each command's account needs.")
     if code in UNREACHABLE_CODES or "unable to open database" in text or "file is not a database" in text:
         reason = text or "connection lost"
         return Unreachable(f"The database cannot be reached ({reason}): check {named} and that the server runs.")

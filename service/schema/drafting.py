@@ -19,7 +19,7 @@ from service.config import Settings
 from service.errors import BadRequest
 from service.models import ALL_MODELS
 from service.models.base import COLLATION, ENGINE
-from service.schema.files import PLACEHOLDER, find_folder, migration_names
+from service.schema.files import DOUBT, PLACEHOLDER, find_folder, migration_names
 from service.schema.offline import replay, unconnected
 from service.schema.steps import Steps
 
@@ -137,7 +137,7 @@ def _ensure_usable(name: str, names: Sequence[str]) -> None:
 
 def _source(note: str, migrate: Sequence[str], rollback: Sequence[str]) -> str:
     bodies = "\n\n".join([_body("migrate", migrate), _body("rollback", rollback)])
-    imports = "import peewee as pw\n\n" if re.search(r"^[^#\n]*\bpw\.", bodies, re.M) else ""
+    imports = "import peewee as pw\n\n" if "pw." in bodies else ""
     return f'"""{PLACEHOLDER}.{note}"""\n\n{imports}\n{bodies}'
 
 
@@ -165,7 +165,7 @@ def _call(function: str, arguments: Iterable[str]) -> str:
 
 def _checked(operation: str, *checks: object) -> str:
     """`operation` under those `checks` that are not falsy."""
-    return "\n".join([*(f"# CHECK: {check}" for check in checks if check), operation])
+    return "\n".join([*(f"# {DOUBT} {check}" for check in checks if check), operation])
 
 
 def _missing(some: Iterable[T], others: Collection[T]) -> list[T]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from time import monotonic, sleep
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from peewee import MySQLDatabase, OperationalError, PeeweeException
 
 from service import database
+from service.schema.saying import SECONDS_BETWEEN_LINES, Say
 from service.schema.statements import Statement, unwatched
 
 # A change of a table waits until no open transaction uses it, and everybody else waits behind the change: so it gives
@@ -20,9 +21,6 @@ ATTEMPTS = 60
 LOCK_TIMEOUT = 1205
 
 FIRST_LINE_SECONDS = 3
-SECONDS_BETWEEN_LINES = 5
-
-Say = Callable[[str], None]
 
 
 @contextmanager
@@ -87,8 +85,10 @@ def _report(bound: Any, connection: int, done: threading.Event, say: Say) -> Non
         return
     observer = MySQLDatabase(bound.database, **bound.connect_params)
     try:
-        while not done.wait(SECONDS_BETWEEN_LINES):
+        say_again = True
+        while say_again:
             say(f"  {_stage(observer, connection)}{monotonic() - started:.0f} s")
+            say_again = not done.wait(SECONDS_BETWEEN_LINES)
     except PeeweeException as error:
         say(f"  (its progress cannot be followed: {error})")
     finally:

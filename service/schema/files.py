@@ -17,6 +17,7 @@ from service.schema.offline import body_findings, line_in, read, reason
 NAME = re.compile(r"\d{3}_[a-z0-9]+(_[a-z0-9]+)*")
 OURS = ("service", "cli")
 # Begins the docstring of a new file, until somebody has thought about it.
+DOUBT = "CHECK:"  # begins what a draft could not know
 PLACEHOLDER = "TODO what, why; 100 M rows: how long"
 
 
@@ -34,9 +35,9 @@ def migration_names(settings: Settings) -> list[str]:
     Raises BadRequest naming every file that has no place in one line of numbers.
     """
     folder = find_folder(settings)
-    paths = _files(folder)
-    _refuse(folder, _misnamed(paths))
-    return [path.stem for path in paths]
+    files = paths(folder)
+    _refuse(folder, _misnamed(files))
+    return [path.stem for path in files]
 
 
 def checksum(folder: Path, name: str) -> str:
@@ -55,11 +56,11 @@ def findings(folder: Path) -> list[str]:
 
     Names and numbers, then each file by itself, then the bodies in their order for both engines (see `body_findings`).
     """
-    paths = _files(folder)
-    found = _misnamed(paths)
+    files = paths(folder)
+    found = _misnamed(files) if files else [f"There is no migration in {folder}."]
     out_of_order = bool(found)
     modules: list[ModuleType | None] = []
-    for path in paths:
+    for path in files:
         if NAME.fullmatch(path.stem):
             faults, module = _examined(path)
             found += faults
@@ -72,15 +73,16 @@ def _refuse(folder: Path, found: Sequence[str]) -> None:
         raise BadRequest(f"The migrations in {folder} cannot be run. " + " ".join(found))
 
 
-def _files(folder: Path) -> list[Path]:
+def paths(folder: Path) -> list[Path]:
+    """The migration files of `folder`, whatever is wrong with them, in the order of their names."""
     return sorted(path for path in folder.glob("*.py") if path.name != "__init__.py")
 
 
-def _misnamed(paths: Sequence[Path]) -> list[str]:
+def _misnamed(files: Sequence[Path]) -> list[str]:
     """Names that are not of the pattern, numbers that two files have, and gaps. Two branches' files meet here."""
     found = []
     by_number: dict[str, list[str]] = {}
-    for path in paths:
+    for path in files:
         if NAME.fullmatch(path.stem):
             by_number.setdefault(path.stem[:3], []).append(path.stem)
         else:
@@ -119,6 +121,8 @@ def _faults(path: Path, tree: ast.Module) -> Iterator[str]:
         yield f"{path.name} has no docstring to say what it does, why, and how long it takes."
     elif PLACEHOLDER in said:
         yield f"{path.name} still has the docstring of a new file: say what it does, why, and how long it takes."
+    if f"# {DOUBT}" in path.read_text(encoding="utf-8", errors="replace"):
+        yield f"{path.name} still has `# {DOUBT}` lines of its draft: decide them, and take them out."
 
 
 def _imported(tree: ast.Module) -> Iterator[str]:

@@ -7,18 +7,16 @@ behind the last row kept; one that failed puts the kept rows back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from time import monotonic
 from typing import Any, NamedTuple
 
 from service.errors import ServiceError
+from service.schema.saying import SECONDS_BETWEEN_LINES, Say
 from service.schema.statements import KEPT, Statement, unwatched
 
 SUFFIX = "__kept"
 BATCH_ROWS = 5_000
-SECONDS_BETWEEN_LINES = 5
-
-Say = Callable[[str], None]
 
 
 class Change(NamedTuple):

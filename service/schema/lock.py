@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from math import ceil
 from time import monotonic
@@ -13,11 +13,9 @@ from peewee import OperationalError, PeeweeException
 
 from service import database
 from service.errors import ServiceError, Unavailable
+from service.schema.saying import SECONDS_BETWEEN_LINES, Say
 
 WAIT_SECONDS = 3600
-SECONDS_BETWEEN_LINES = 5
-
-Say = Callable[[str], None]
 
 
 @contextmanager

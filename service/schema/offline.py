@@ -18,7 +18,8 @@ from peewee import Database, MySQLDatabase, SqliteDatabase
 from peewee_migrate import Migrator
 
 from service.errors import ServiceError
-from service.schema.steps import Steps
+from service.schema.statements import DOWN, UP
+from service.schema.steps import Steps, refusals
 
 STEPS = ("migrate", "rollback")
 ENGINES = ("SQLite", "MySQL and MariaDB")
@@ -109,7 +110,7 @@ def body_findings(modules: Sequence[ModuleType | None], *, doubtful: bool = Fals
     found = [sentence for module in modules if module for sentence in _misshapen(module)]
     for sentence in dict.fromkeys([*both[0].found, *both[1].found]):
         engines = [engine for engine, one in zip(ENGINES, both, strict=True) if sentence in one.found]
-        found.append(sentence if len(engines) > 1 else f"{sentence[:-1]} (on {engines[0]}).")
+        found.append(sentence if len(engines) > 1 or "MySQL" in sentence else f"{sentence[:-1]} (on {engines[0]}).")
     return found + [
         f"{module.__name__}.py: {step} queues nothing" + (", and no docstring says why." if step == "rollback" else ".")
         for module in modules
@@ -169,6 +170,12 @@ class _Trial:
         if operations is not None:
             self.queued[name, "rollback"] = operations
 
+    def _judge(self, module: ModuleType, step: str, operations: Sequence[Any]) -> None:
+        """Hold what is queued to the rules for MySQL and MariaDB, as far as it can be told without a database."""
+        if isinstance(self.database, MySQLDatabase):
+            for why in refusals(UP if step == "migrate" else DOWN, operations):
+                self._note(f"{module.__name__}.py: MySQL and MariaDB would refuse {step}: {why}.")
+
     def _run(self, module: ModuleType, step: str, migrator: Steps, *, again: bool = False) -> list[str] | None:
         """What a body queues, by name; None when it fails."""
         body: Any = getattr(module, step, None)
@@ -180,6 +187,8 @@ class _Trial:
             self._blame(module, step, error, again)
             return None
         else:
+            if not again:
+                self._judge(module, step, _operations(migrator))
             return [_named(operation) for operation in _operations(migrator)]
         finally:
             _operations(migrator).clear()

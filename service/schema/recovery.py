@@ -12,10 +12,11 @@ from peewee import PeeweeException
 from service import database, periods
 from service.errors import ServiceError, Unavailable
 from service.schema import journal, kept_rows
-from service.schema.execution import Say, change_schema
+from service.schema.execution import change_schema
 from service.schema.files import checksum
 from service.schema.journal import MigrationRun
 from service.schema.router import Runs
+from service.schema.saying import Say
 from service.schema.statements import DOWN, UP
 from service.schema.structure import Structure, fingerprint, lost, restore, structure
 

@@ -85,6 +85,8 @@ def naming(name: str, what: str = "failed") -> Iterator[None]:
     except BadRequest:
         raise  # names it already
     except Exception as error:
+        if any(isinstance(link, KeyboardInterrupt) for link in database.chain(error)):
+            raise KeyboardInterrupt from error  # while a statement ran: the driver then lost its connection
         # A rollback that fails in turn hides what went wrong first.
         first = [link for link in database.chain(error) if isinstance(link, PeeweeException) or link is error][-1]
         reason = str(first.args[-1]) if isinstance(first, PeeweeException) and first.args else str(first)

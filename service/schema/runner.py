@@ -15,15 +15,18 @@ from peewee import PeeweeException
 from service import database, periods
 from service.config import Settings
 from service.errors import BadRequest, ServiceError, Unavailable
+from service.models import ALL_MODELS
 from service.schema import journal
-from service.schema.execution import Say, change_schema, patience
-from service.schema.files import checksum, ensure_sound, find_folder, migration_names
+from service.schema.execution import change_schema, patience
+from service.schema.files import checksum, ensure_sound, find_folder, migration_names, paths
 from service.schema.journal import Plan
 from service.schema.lock import WAIT_SECONDS, alone
 from service.schema.recovery import complete, recover, take_back
 from service.schema.rehearsal import rehearse
 from service.schema.router import Runs, naming, recorded_at
-from service.schema.statements import DOWN, OWN_TABLES, UP, Kind, Statement, Watch, unwatched
+from service.schema.saying import Say
+from service.schema.statements import DOWN, UP, Kind, Statement, Watch, unwatched
+from service.schema.shape import table_name
 from service.schema.structure import structure
 
 log = logging.getLogger(__name__)
@@ -87,7 +90,7 @@ def states(settings: Settings) -> list[State]:
     """All migrations, of the files and of the database, in order; whatever is wrong with them."""
     folder, done, known = find_folder(settings), applied(), journal.last_applied()
     times = recorded_at(_bound())
-    files = {path.stem for path in folder.glob("*.py") if path.name != "__init__.py"}
+    files = {path.stem for path in paths(folder)}
     found = []
     for name in sorted(files | set(done)):
         run = known.get(name)
@@ -133,6 +136,7 @@ def _ensure_unchanged(folder: Path, done: Sequence[str]) -> None:
             raise BadRequest(
                 f"Migration {name} was changed after {known[name].ran_by} applied it at"
                 f" {periods.iso_utc(known[name].at)}: bring the file back as it was, and put the change in a new one."
+                " (`cli migrate down --force` undoes one whose rollback was mended.)"
             )
 
 
@@ -148,6 +152,8 @@ def upgrade(settings: Settings, options: Options = Options()) -> list[str]:
     folder = _sound_folder(settings)
     with _in_order(options) as bound:
         runs = Runs(bound, folder)
+        _ensure_ours(bound, runs)
+        journal.create()
         resumed = recover(runs, options.say, resume=True)
         waiting = pending(settings)
         _ensure_unchanged(folder, runs.applied())
@@ -166,6 +172,7 @@ def downgrade(
     folder = _sound_folder(settings)
     with _in_order(options) as bound:
         runs = Runs(bound, folder)
+        journal.create()
         half = journal.unfinished()
         recover(runs, options.say, resume=False)
         if to is None and half and half.name not in runs.applied():
@@ -189,10 +196,11 @@ def plans(
     folder = _sound_folder(settings)
     bound = _bound()
     with alone(bound, options.say, options.wait_seconds) if database.is_mysql() else nullcontext():
+        _ensure_ours(bound, Runs(bound, folder))
         done = applied()
         names = undone(settings, to) if undo else pending(settings)
         _ensure_unchanged(folder, names if undo else done)
-        found = rehearse(bound, folder, names, DOWN if undo else UP, done)
+        found = rehearse(bound, folder, names, DOWN if undo else UP, done) if names else []
     return {name: plan.statements for name, plan in zip(names, found, strict=True)}
 
 
@@ -214,11 +222,20 @@ def _sound_folder(settings: Settings) -> Path:
 
 @contextmanager
 def _in_order(options: Options) -> Iterator[Any]:
-    """The open database, while no other process migrates it; the journal is there."""
+    """The open database, while no other process migrates it."""
     bound = _bound()
     with patience(bound), alone(bound, options.say, options.wait_seconds):
-        journal.create()
         yield bound
+
+
+def _ensure_ours(bound: Any, runs: Runs) -> None:
+    """Raise BadRequest where tables of our names are not of our migrations: undoing would drop them."""
+    names = {table_name(model) for model in ALL_MODELS} & set(bound.get_tables())
+    if names and not runs.applied() and journal.unfinished() is None:
+        raise BadRequest(
+            f"The database holds tables of another program ({', '.join(sorted(names))}): name an empty one in"
+            " DATABASE_URL. `cli adopt` then takes a predecessor's over."
+        )
 
 
 def _record_unrecorded(folder: Path, runs: Runs) -> None:
@@ -280,8 +297,7 @@ def _executor(bound: Any, name: str, plan: Plan | None, say: Say) -> Callable[[S
 
     def execute(statement: Statement) -> Any:
         changes = statement.kind in (Kind.SCHEMA, Kind.FINAL)
-        at_its_end = statement.kind is Kind.ROWS and any(table in statement.sql for table in OWN_TABLES)
-        if expected is not None and (changes or at_its_end):
+        if expected is not None and (changes or statement.is_history):
             due = next(expected, None)
             if due != (statement if changes else None):
                 raise BadRequest(

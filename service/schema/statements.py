@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from service.errors import BadRequest
 
@@ -24,6 +24,7 @@ CREATED = re.compile(r"CREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?(?:`([^`]+)`|(\
 KEPT_TABLE = re.compile(re.escape(KEPT) + r"(?:UPDATE|DELETE FROM) (\S+)")
 
 OWN_TABLES: Final = ("migratehistory", "migration_log")
+HISTORY = re.compile(r"(INSERT INTO|DELETE FROM) [`\"]?migratehistory\b")
 
 
 class Kind(Enum):
@@ -58,7 +59,6 @@ IN_PARENTHESES = re.compile(r"\([^()]*\)")
 
 class Statement(NamedTuple):
     """SQL with its parameters."""
-
     sql: str
     parameters: tuple[Any, ...] = ()
 
@@ -88,6 +88,11 @@ class Statement(NamedTuple):
         found = KEPT_TABLE.match(self.sql)
         return found and found[1]
 
+    @property
+    def is_history(self) -> bool:
+        """Whether it is peewee-migrate's own, which records the migration at its end."""
+        return HISTORY.match(self.sql) is not None
+
     def __str__(self) -> str:
         return " ".join(self.sql.split())
 
@@ -105,7 +110,16 @@ def _bare(sql: str) -> str:
     return bare
 
 
-def objection(direction: str, before: Sequence[Statement], statement: Statement) -> str | None:
+class Judged(Protocol):
+    """What the rules look at: a statement, or what is known of one that is to come."""
+
+    @property
+    def kind(self) -> Kind: ...
+    @property
+    def kept_table(self) -> str | None: ...
+
+
+def objection(direction: str, before: Sequence[Judged], statement: Judged) -> str | None:
     """Why `statement` may not follow those `before` it in one migration; None if it may.
 
     A migration changes rows or the schema, and what nothing takes back stands alone. To undo one may take more: batches
@@ -144,7 +158,7 @@ class Watch:
     def execute(self, sql: str, params: Sequence[Any] | None = None, *_: Any, **__: Any) -> Any:
         """In the place of `execute_sql`. Raises BadRequest, and executes nothing, when the statement may not be."""
         statement = Statement(sql, tuple(params or ()))
-        if statement.kind is Kind.READ or any(table in sql for table in OWN_TABLES):
+        if statement.kind is Kind.READ or statement.is_history:
             return self.run(statement)
         self.note(statement)
         return self.run(statement)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from peewee import SQL, Entity, Field, MySQLDatabase
 from peewee_migrate import Migrator
@@ -13,7 +13,18 @@ from playhouse.migrate import operation  # type: ignore[import-untyped]
 
 from service.errors import ServiceError
 from service.schema import kept_rows
-from service.schema.statements import Statement
+from service.schema.statements import UP, Kind, Statement, objection
+
+
+class Call:
+    """A queued function and what it is called with, both of which peewee-migrate hides."""
+
+    def __init__(self, func: Callable[..., object], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        self.func, self.args, self.kwargs = func, args, kwargs
+        self.__name__ = getattr(func, "__name__", "function")
+
+    def __call__(self) -> None:
+        self.func(*self.args, **self.kwargs)
 
 
 # Both change a column at once. peewee-migrate's own make it NULL first, and NOT NULL again by a second statement: each
@@ -25,6 +36,17 @@ class _MySQL(MySQLMigrator):
     def change_column(self, table: str, column_name: str, field: Field[Any]) -> Any:
         context = self._alter_table(self.make_context(), table).literal(" MODIFY COLUMN ")
         return context.sql(cast("Any", field).ddl(context))
+
+    @operation  # type: ignore[untyped-decorator]
+    def rename_column(self, table: str, old_name: str, new_name: str) -> Any:
+        """One statement with the column as the server declares it; peewee's own forgets the default, and takes keys
+        and foreign keys away for it."""
+        create = self.database.execute_sql(f"SHOW CREATE TABLE `{table}`").fetchone()[1]
+        found = [line.strip() for line in create.split("\n") if line.strip().startswith(f"`{old_name}` ")]
+        if not found:
+            raise ServiceError(f"{table} has no column {old_name}")
+        declared = found[0].removesuffix(",").removeprefix(f"`{old_name}` ").replace("%", "%%")
+        return SQL(f"ALTER TABLE `{table}` CHANGE COLUMN `{old_name}` `{new_name}` {declared}")
 
     @operation  # type: ignore[untyped-decorator]
     def drop_column(self, table: str, column_name: str, cascade: bool = True) -> Any:
@@ -75,7 +97,17 @@ class Steps(Migrator):
         """Call `func` when its turn comes. Raises TypeError for what it gave instead: `run(f, x)`, not `run(f(x))`."""
         if not callable(func):
             raise TypeError(f"migrator.run is given {func!r} instead of a function")
-        super().run(func, *args, **kwargs)
+        self.__ops__.append(Call(func, args, kwargs))
+
+    def create_model(self, model: Any) -> Any:
+        """Create a table. One that is there already is somebody else's: then the migration fails."""
+        created = super().create_model(model)
+        self.__ops__[-1] = Call(created.create_table, (), {"safe": False})
+        return created
+
+    def sql(self, sql: str, *params: Any) -> None:
+        """Execute SQL, in which `%` is written `%%`, whatever the engine."""
+        super().sql(sql if isinstance(self.bound, MySQLDatabase) else sql.replace("%%", "%"), *params)
 
     def drop_index(self, model: Any, *columns: str) -> Any:
         """Drop the index on these fields, whatever its name; peewee-migrate's own guesses the name from the table's,
@@ -144,3 +176,66 @@ class Steps(Migrator):
             kept_rows.carry_out(self.bound, change, self.say)
         else:
             self.bound.execute_sql(change.sql)
+
+
+# --- what a queued operation will be ---------------------------------------------------------------------------------
+
+SCHEMA_STEPS = {
+    "create_table", "_drop_index", "add_column", "add_index", "drop_index", "add_constraint", "drop_constraint",
+    "add_foreign_key_constraint", "drop_foreign_key_constraint", "add_default", "add_column_default",
+}  # fmt: skip
+FINAL_STEPS = {
+    "drop_column", "change_column", "rename_column", "rename_table", "drop_table", "add_not_null", "drop_not_null",
+}  # fmt: skip
+
+
+class _Planned(NamedTuple):
+    """As much of a statement as the rules look at."""
+
+    kind: Kind
+    kept_table: str | None = None
+
+
+def refusals(direction: str, operations: Sequence[Any]) -> Iterator[str]:
+    """Why the guard would refuse queued operations on MySQL and MariaDB; what they do is known for most."""
+    before: list[_Planned] = []
+    for planned in (step for operation in operations for step in _planned(operation)):
+        why = objection(direction, before, planned)
+        if why:
+            yield why
+            return
+        before.append(planned)
+    if direction == UP:
+        yield from filter(None, map(_unfilled, operations))
+
+
+def _planned(operation: Any) -> list[_Planned]:
+    if isinstance(operation, Call):
+        if operation.args and isinstance(operation.args[0], kept_rows.Change):
+            change = operation.args[0].statement
+            return [_Planned(change.kind, change.kept_table)]
+        return [_Planned(Kind.SCHEMA)] if operation.__name__ in SCHEMA_STEPS else []
+    name = operation.fn.__name__
+    if name == "sql":
+        statement = Statement(operation.args[0])
+        return [] if statement.kind is Kind.READ else [_Planned(statement.kind)]
+    if name == "add_column" and _is_filled(operation):
+        return [_Planned(Kind.SCHEMA), _Planned(Kind.ROWS)]
+    return [_Planned(Kind.FINAL)] * (name in FINAL_STEPS) + [_Planned(Kind.SCHEMA)] * (name in SCHEMA_STEPS)
+
+
+def _is_filled(operation: Any) -> bool:
+    """peewee adds a column that may not be NULL by three statements: with NULL, filled, then without."""
+    field = operation.args[2]
+    return not field.null and not operation.kwargs.get("allow_not_null")
+
+
+def _unfilled(operation: Any) -> str | None:
+    """A column that may not be NULL, and has no default: MySQL and MariaDB would invent a value for the rows there."""
+    if isinstance(operation, Call) or operation.fn.__name__ != "add_column":
+        return None
+    field = operation.args[2]
+    defaults = [str(constraint.sql) for constraint in field.constraints or () if isinstance(constraint, SQL)]
+    if field.null or any(text.upper().startswith("DEFAULT ") for text in defaults):
+        return None
+    return f"column {operation.args[1]} is NOT NULL without a DEFAULT, and rows that are there need a value"

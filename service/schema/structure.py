@@ -9,8 +9,9 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from service.errors import ServiceError
-from service.schema.execution import Say, change_schema
+from service.schema.execution import change_schema
 from service.schema.kept_rows import SUFFIX
+from service.schema.saying import Say
 from service.schema.statements import OWN_TABLES, Statement
 
 Structure = dict[str, str]  # table -> CREATE TABLE

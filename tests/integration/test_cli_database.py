@@ -158,6 +158,7 @@ def test_check_for_people(database, settings):
 
 
 def test_check_of_a_database_that_is_not_migrated(blank):
+    door.db.connect()
     result = cli(blank, "check")
     assert result.exit_code == 3
     assert "  001_create_baseline" in result.stdout.splitlines()

@@ -80,6 +80,12 @@ def things(blank, tmp_path) -> Settings:
     return two_tables(blank, tmp_path)
 
 
+@pytest.fixture
+def unchecked(monkeypatch) -> None:
+    """Files that do what their check does not see."""
+    monkeypatch.setattr(runner, "ensure_sound", lambda folder: None)
+
+
 def cli(settings: Settings, *arguments: str) -> Result:
     environ = {"DATABASE_URL": settings.database_url, "MIGRATIONS_DIR": str(settings.migrations_dir)}
     return CliRunner().invoke(main, ["migrate", *arguments], env=environ)
@@ -129,7 +135,7 @@ def test_a_foreign_key_over_orphans_leaves_nothing(things):
 
 
 @on_mariadb
-def test_not_null_behind_other_steps_is_refused_before_anything_runs(things):
+def test_not_null_behind_other_steps_is_refused_before_anything_runs(things, unchecked):
     before = whole(), log()
     put(things, "002_fail", ADDITIONS + NOT_NULL_WAITS)
     with pytest.raises(BadRequest, match="002_fail is refused at `ALTER TABLE `rides` MODIFY.*stands alone in"):
@@ -394,7 +400,7 @@ REFUSED = {
 
 @on_mariadb
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_could_not_be_taken_back_together_is_refused(things, case):
+def test_what_could_not_be_taken_back_together_is_refused(things, unchecked, case):
     one, two, reason = REFUSED[case]
     before = whole(), log(), databases()
     put(things, "002_mix", f"{one}\n{two}")
@@ -405,7 +411,7 @@ def test_what_could_not_be_taken_back_together_is_refused(things, case):
 
 @on_mariadb
 @pytest.mark.parametrize("case", [case for case in REFUSED if "removal" not in case.split(", ")[0]][:6])
-def test_without_a_rehearsal_it_is_refused_in_time_to_be_taken_back(things, case):
+def test_without_a_rehearsal_it_is_refused_in_time_to_be_taken_back(things, unchecked, case):
     one, two, reason = REFUSED[case]
     before = whole()
     put(things, "002_mix", f"{one}\n{two}")
@@ -433,8 +439,16 @@ def test_a_removal_alone_runs(things):
     assert "note" not in shapes()["parks"]
 
 
+def test_the_check_of_the_files_knows_it_on_both_engines(things):
+    before = whole(), log()
+    put(things, "002_mix", f"{UPDATE}\n{ADD}\nmigrator.remove_fields('rides', 'wait')")
+    with pytest.raises(BadRequest, match="002_mix.py: MySQL and MariaDB would refuse migrate: it changes the schema aft"):
+        schema.upgrade(things)
+    assert (whole(), log()) == before
+
+
 @on_sqlite
-def test_sqlite_needs_no_such_rules(things):
+def test_sqlite_takes_back_what_the_check_does_not_see(things, unchecked):
     put(things, "002_mix", f"{UPDATE}\n{ADD}\nmigrator.remove_fields('rides', 'wait')")
     assert schema.upgrade(things) == ["002_mix"]
 
@@ -647,3 +661,52 @@ def test_a_project_with_rows_gets_a_failing_migration_and_keeps_all(blank, tmp_p
         schema.upgrade(failing)
     assert whole() == before
     assert everything() == before[1]
+
+
+# --- tables of others, and steps that peewee-migrate gets wrong ------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", [(), ("--dry-run",)])
+def test_tables_of_another_program_are_neither_taken_over_nor_dropped(blank, command):
+    run("CREATE TABLE parks (park_id INTEGER PRIMARY KEY, name VARCHAR(20))")
+    run("INSERT INTO parks VALUES (1, 'theirs')")
+    before = whole()
+    result = CliRunner().invoke(main, ["migrate", *command], env={"DATABASE_URL": blank.database_url})
+    assert result.exit_code == 2
+    assert "holds tables of another program (parks)" in result.stderr and "cli adopt" in result.stderr
+    assert whole() == before
+    assert door.db.get_tables() == ["parks"]
+
+
+def test_a_table_that_is_there_already_fails_the_migration_that_creates_it(things):
+    run("CREATE TABLE visits (id INTEGER PRIMARY KEY)")
+    before = whole()
+    with pytest.raises(ServiceError, match="002_add .*visits.* already exists"):
+        schema.upgrade(put(things, "002_add", ADDITIONS))
+    assert whole() == before
+
+
+@pytest.mark.parametrize(
+    ("table", "old", "new"), [("rides", "hits", "rounds"), ("parks", "name", "title"), ("rides", "owner_id", "owner")]
+)
+def test_a_renamed_column_keeps_its_default_its_index_and_its_rows(things, table, old, new):
+    added = put(things, "002_add", f"migrator.add_index('{table}', '{old}')")
+    schema.upgrade(added)
+    if door.is_mysql():
+        run(f"ALTER TABLE {table} ALTER COLUMN {old} SET DEFAULT '7'")
+    before = whole()
+    renamed = put(things, "003_rename", f"migrator.rename_field('{table}', '{old}', '{new}')")
+    schema.upgrade(renamed)
+    assert rows(table) == [{(new if name == old else name): value for name, value in row.items()}
+                           for row in before[1][table]]
+    shape = {name: text.replace(old, new) for name, text in before[0].items()}
+    assert {name: text.replace(old, new) for name, text in shapes().items()} == shape
+
+
+def test_percent_signs_are_written_alike_on_both_engines(things):
+    doubled = put(things, "002_mark", "migrator.sql(\"UPDATE parks SET note = 'all' WHERE name LIKE '%%'\")")
+    schema.upgrade(doubled)
+    assert {row["note"] for row in rows("parks")} == {"all"}
+    plain = put(things, "003_mark", "migrator.update_rows('parks', {'note': \"'5 %'\"}, where=\"name LIKE '%'\")")
+    schema.upgrade(plain)
+    assert {row["note"] for row in rows("parks")} == {"5 %"}

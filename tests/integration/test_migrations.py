@@ -44,7 +44,8 @@ def test_running_twice_changes_nothing(blank):
 @pytest.mark.parametrize("number", range(1, len(NAMES) + 1), ids=NAMES)
 def test_up_down_up_with_rows_in_the_tables(blank, tmp_path, number):
     before, after = first(number - 1, blank, tmp_path), first(number, blank, tmp_path)
-    schema.upgrade(before)
+    if number > 1:
+        schema.upgrade(before)
     fill()
     old_shapes, old_rows = shapes(), everything()
 

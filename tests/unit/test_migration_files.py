@@ -405,3 +405,64 @@ def test_a_file_is_executed_afresh_each_time_it_is_read(tmp_path):
     folder_of(tmp_path, _001_a="SEEN = []")
     read(tmp_path, "001_a").SEEN.append(1)
     assert read(tmp_path, "001_a").SEEN == []
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (
+            "migrator.sql('ALTER TABLE a ADD b INT'); migrator.update_rows('a', {'b': '1'}, where='b IS NULL')",
+            "it changes rows after the schema",
+        ),
+        ("migrator.sql('DELETE FROM a'); migrator.sql('CREATE INDEX x ON a (b)')", "it changes the schema after rows"),
+        ("migrator.sql('DROP TABLE a'); migrator.sql('ALTER TABLE b ADD c INT')", "that nothing takes back beside"),
+        (
+            "migrator.update_rows('a', {'b': '1'}, where='b < 1'); migrator.delete_rows('a', where='b > 1')",
+            "rows of one table in batches twice",
+        ),
+    ],
+    ids=["rows-after-schema", "schema-after-rows", "final-beside-others", "one-table-twice"],
+)
+def test_what_mariadb_would_refuse_is_known_without_it(tmp_path, body, why):
+    folder_of(tmp_path, _001_a=with_body(body))
+    (found,) = schema.findings(tmp_path)
+    assert found.startswith("001_a.py: MySQL and MariaDB would refuse migrate: ") and why in found
+
+
+@pytest.mark.parametrize(
+    ("field", "refused"),
+    [
+        ("pw.IntegerField()", True),
+        ("pw.IntegerField(default=1)", True),
+        ("pw.IntegerField(null=True)", False),
+        ("pw.IntegerField(constraints=[pw.SQL('DEFAULT 1')])", False),
+    ],
+)
+def test_a_new_column_leaves_no_row_without_a_value(tmp_path, field, refused):
+    table = (
+        "import peewee as pw; A = type('A', (pw.Model,), {'Meta': type('Meta', (), {'table_name': 'a'})});"
+        " migrator.create_model(A)"
+    )
+    folder_of(tmp_path, _001_a=with_body(table))
+    added = f"import peewee as pw; migrator.add_fields('a', allow_not_null=True, b={field})"
+    folder_of(tmp_path, _002_b=with_body(added))
+    found = schema.findings(tmp_path)
+    assert found == (
+        [
+            "002_b.py: MySQL and MariaDB would refuse migrate:"
+            " column b is NOT NULL without a DEFAULT, and rows that are there need a value."
+        ]
+        if refused
+        else []
+    )
+
+
+def test_a_folder_without_migrations_is_named(tmp_path):
+    assert schema.findings(tmp_path) == [f"There is no migration in {tmp_path}."]
+
+
+def test_a_draft_that_nobody_has_decided_is_not_run(tmp_path):
+    folder_of(tmp_path, _001_a=f"{GOOD}\n# CHECK: is it only a new name?\n")
+    assert schema.findings(tmp_path) == [
+        "001_a.py still has `# CHECK:` lines of its draft: decide them, and take them out."
+    ]

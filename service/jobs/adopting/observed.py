@@ -66,6 +66,12 @@ def ensure_interval_fits(task: Task, span: Span) -> None:
     if not span.rides or state.get_state(state.INTERVAL) is not None:
         return
     found = task.old.minutes_apart(max(span.rides, key=lambda ride: ride.readings).ride_id)
+    if found and found <= task.interval_minutes / 2:
+        raise BadRequest(
+            f"The predecessor's readings are {found} minutes apart, but SNAPSHOT_INTERVAL_MINUTES is"
+            f" {task.interval_minutes}: of each slot only the last would be kept."
+            f" Set SNAPSHOT_INTERVAL_MINUTES={found}, or use --force to adopt them so."
+        )
     if found and found >= 2 * task.interval_minutes:
         raise BadRequest(
             f"The predecessor's readings are {found} minutes apart, but SNAPSHOT_INTERVAL_MINUTES is"
