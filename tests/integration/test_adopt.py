@@ -306,7 +306,7 @@ def test_adopting_again_changes_nothing_and_reads_the_running_day_only(cli: Call
     report = json.loads(cli("adopt", "--from", large.url, "--json", now=LARGE.until + timedelta(hours=1)).stdout)
     assert contents() == before
     assert (report["stored"], report["replaced"], report["history_days"], report["schedule_rows"]) == (0, 0, 0, 0)
-    assert report["first_reading"] == "2025-06-17 07:00:00+00:00"
+    assert report["first_reading"] == "2025-06-17T07:00:00+00:00"
     assert (report["weather_observations"], report["weather_forecasts"]) == (0, 0)
 
 

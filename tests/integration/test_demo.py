@@ -134,7 +134,7 @@ def test_stopped_halfway_it_ends_up_the_same(settings, database, monkeypatch):
             raise Stopped
 
     with monkeypatch.context() as patch:
-        patch.setattr(data._Bars, "show", stop)
+        patch.setattr(data.Bars, "show", stop)
         assert demo(settings).exit_code == 1
     assert demo(settings, "--force").exit_code == 0
     door.open_database(settings)
