@@ -709,12 +709,15 @@ def test_another_predecessor_is_not_mixed_in(cli: Callable[..., Result], small: 
     assert report["unchanged"] == report["readings"] > 2000  # from the beginning
 
 
-def test_an_interval_that_does_not_fit_is_refused_before_it_is_settled(cli: Callable[..., Result], small: Old) -> None:
-    result = cli("adopt", "--from", small.url, SNAPSHOT_INTERVAL_MINUTES="2")
+@pytest.mark.parametrize("minutes", ["2", "10"])
+def test_an_interval_that_does_not_fit_is_refused_before_it_is_settled(
+    cli: Callable[..., Result], small: Old, minutes: str
+) -> None:
+    result = cli("adopt", "--from", small.url, SNAPSHOT_INTERVAL_MINUTES=minutes)
     assert result.exit_code == 2
-    assert "readings are 5 minutes apart, but SNAPSHOT_INTERVAL_MINUTES is 2" in result.stderr
+    assert f"readings are 5 minutes apart, but SNAPSHOT_INTERVAL_MINUTES is {minutes}" in result.stderr
     assert not Park.select().exists()
-    assert cli("adopt", "--from", small.url, "--force", SNAPSHOT_INTERVAL_MINUTES="2").exit_code == 0
+    assert cli("adopt", "--from", small.url, "--force", SNAPSHOT_INTERVAL_MINUTES=minutes).exit_code == 0
     assert cli("adopt", "--from", small.url).exit_code == 3  # it is settled now
 
 
