@@ -101,6 +101,11 @@ def pacific_date(at: datetime | int) -> date:
     return local_date(at, PACIFIC)
 
 
+def pacific_clock(at: int) -> str:
+    """`14:05`, what clocks in Los Angeles show at epoch seconds."""
+    return f"{instant(at).astimezone(_zone(PACIFIC)):%H:%M}"
+
+
 def local_date(at: datetime | int, zone: str) -> date:
     """The calendar date of an instant in `zone`."""
     moment = instant(at) if isinstance(at, int) else at
@@ -147,6 +152,11 @@ def last_days(day: date, count: int) -> tuple[date, ...]:
     return tuple(days_between(day - timedelta(days=count - 1), day))
 
 
+def week_of(day: date) -> tuple[date, ...]:
+    """The seven dates, Sunday to Saturday, among which `day` is."""
+    return last_days(day + timedelta(days=6 - day.isoweekday() % 7), 7)
+
+
 def named(period: str, now: datetime) -> Span:
     """The span of a named period as of `now`. Raises BadRequest for an unknown name."""
     today = pacific_date(now)
@@ -156,8 +166,8 @@ def named(period: str, now: datetime) -> Span:
         case "yesterday":
             return _days(today - timedelta(days=1), today - timedelta(days=1))
         case "last_week":
-            saturday = today - timedelta(days=today.isoweekday() % 7 + 1)
-            return _days(saturday - timedelta(days=6), saturday)
+            sunday, *_, saturday = week_of(today - timedelta(days=7))
+            return _days(sunday, saturday)
         case "last_month":
             last = today.replace(day=1) - timedelta(days=1)
             return _days(last.replace(day=1), last)

@@ -136,6 +136,15 @@ def operated(operating_slots: int, told_down_slots: int) -> bool:
     return operating_slots + told_down_slots > 0
 
 
+def predominant(operating: int, down: int, known: int) -> Status:
+    """What a ride did most in its `known` slots while its park was open: neither operating nor down is CLOSED. Of
+    equals the better one; CLOSED without any."""
+    closed = known - operating - down
+    if operating and operating >= max(down, closed):
+        return Status.OPERATING
+    return Status.DOWN if down and down >= closed else Status.CLOSED
+
+
 def weight_of(tier: int | None) -> int:
     """Importance of a ride: flagship 3, standard and unclassified 2, minor 1."""
     return {1: 3, 2: 2, 3: 1, None: 2}[tier]

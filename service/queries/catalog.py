@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from peewee import Query
 
 from service import rules
 from service.database import fetch
+from service.errors import NotFound
 from service.models import Park, ParkActivitySnapshot, Ride
 from service.models.base import rows
 from service.periods import epoch
@@ -20,6 +23,7 @@ SOURCES = {
 DISNEY_UNIVERSAL = "disney-universal"
 ALL_PARKS = "all-parks"
 FILTERS = (DISNEY_UNIVERSAL, ALL_PARKS)
+LARGEST_ID = 2**31 - 1  # of any table
 QUEUE_TIMES_PAGE = "https://queue-times.com/parks"
 
 
@@ -70,6 +74,12 @@ class Universe(NamedTuple):
     rides: dict[int, RideFacts]
     rides_of: dict[int, list[int]]
 
+    def park(self, park_id: int) -> ParkFacts:
+        """One park, active or not. Raises NotFound."""
+        if park_id not in self.parks:
+            raise NotFound(f"Park {park_id} not found")
+        return self.parks[park_id]
+
     def filtered(self, park_filter: str, *, active_only: bool) -> list[ParkFacts]:
         """The parks of a filter, by id; lists of now show active ones only."""
         return [
@@ -80,8 +90,10 @@ class Universe(NamedTuple):
         ]
 
 
-def universe() -> Universe:
-    """Every park and every attraction."""
+def universe(only: int | None = None) -> Universe:
+    """Every park and every attraction, or those of one park; nothing if there is no such park."""
+    if only is not None and only > LARGEST_ID:
+        return Universe({}, {}, {})
     parks = Park.select(
         Park.park_id,
         Park.name,
@@ -98,6 +110,8 @@ def universe() -> Universe:
         .where(Ride.category == rules.Category.ATTRACTION)
         .order_by(Ride.ride_id)
     )
+    if only is not None:
+        parks, rides = parks.where(Park.park_id == only), rides.where(Ride.park == only)
     facts = {row.ride_id: row._replace(is_active=bool(row.is_active)) for row in rows(rides, RideFacts)}
     by_park: dict[int, list[int]] = defaultdict(list)
     for ride in facts.values():
@@ -114,6 +128,46 @@ def ride_page(park: ParkFacts, ride: RideFacts) -> str | None:
     if not park.queue_times_id or not ride.queue_times_id:
         return None
     return f"{park.queue_times_url}/rides/{ride.queue_times_id}"
+
+
+def searchable_parks() -> list[dict[str, object]]:
+    """The active parks by name, as the search index has them: id, name, location, type, url."""
+    parks = Park.select(Park.park_id, Park.name, Park.city, Park.state_province).where(Park.is_active)
+    return [
+        {
+            "id": park_id,
+            "name": name,
+            "location": ", ".join(part for part in (city, state) if part),
+            "type": "park",
+            "url": f"/park-detail.html?id={park_id}",
+        }
+        for park_id, name, city, state in _by_name(parks)
+    ]
+
+
+def searchable_rides() -> list[dict[str, object]]:
+    """The active rides of active parks, of any category, by name: id, name, park_name, park_id, type, url."""
+    rides = (
+        Ride.select(Ride.ride_id, Ride.name, Park.park_id, Park.name)
+        .join(Park, on=(Ride.park == Park.park_id))
+        .where(Ride.is_active, Park.is_active)
+    )
+    return [
+        {
+            "id": ride_id,
+            "name": name,
+            "park_name": park_name,
+            "park_id": park_id,
+            "type": "ride",
+            "url": f"/ride-detail.html?id={ride_id}",
+        }
+        for ride_id, name, park_id, park_name in _by_name(rides)
+    ]
+
+
+def _by_name(query: Query) -> list[tuple[Any, ...]]:
+    """Rows of (id, name, ...) by name, then id: databases would each sort names in their own way."""
+    return sorted(fetch(query), key=lambda row: (row[1].casefold(), row[0]))
 
 
 def attribution(now: datetime) -> dict[str, object]:

@@ -30,7 +30,16 @@ from service.periods import (
 from service.queries import hours, state
 from service.queries.catalog import ParkFacts, universe
 from service.queries.hours import NO_SCHEDULE, Schedule, as_date
-from service.queries.tally import DayTally, ParkTally, Readings, RideTally, count, count_buckets
+from service.queries.tally import (
+    CloseTally,
+    DayTally,
+    ParkTally,
+    Readings,
+    RideTally,
+    count,
+    count_buckets,
+    count_closely,
+)
 
 ADOPTED_VERSION = 0  # of days that another system counted: the readings held of them, if any, are a part
 LATEST_SETTLING = 26 * 3600  # no park's local day ends later than this after the Pacific day it overlaps
@@ -54,9 +63,15 @@ class _Entry(NamedTuple):
 class Tallies:
     """All counts as of one instant. Remembers what it counted: one answer counts each park and day once."""
 
-    def __init__(self, now: datetime, *, version: int | None = None) -> None:
+    def __init__(
+        self, now: datetime, *, version: int | None = None, recount: bool = False, only: int | None = None
+    ) -> None:
+        """`version`: compute for it, whatever is active. `recount`: count the readings of stored days too, where they
+        are held and rows of the same rules stand. `only`: the one park that will be asked for; that reads less."""
         self.now = epoch(now)
-        self.universe = universe()
+        self.only = None if only is None else (only,)
+        self.recount = recount
+        self.universe = universe(only)
         self.version = version or state.get_state(state.ACTIVE_VERSION) or rules.METRICS_VERSION
         self.least_version = version or 0  # what is computed must not rest on rows of older rules
         self.interval_minutes = state.get_state(state.INTERVAL) or DEFAULT_INTERVAL_MINUTES
@@ -106,17 +121,37 @@ class Tallies:
             found[day] += self.count(park, day, span.until).rides.values()
         return found
 
+    def stored_parks(self, days: tuple[date, ...]) -> list[ParkTally]:
+        """The rows that readers take of these days, if they are stored: those with nothing observed too."""
+        return [row for source in self.stored(days) for row in self._stored_parks(source)]
+
+    def stored(self, days: tuple[date, ...]) -> list[Stored]:
+        """Those of the days, in order, whose stored rows readers take, by version."""
+        entries = self._ledger(days)
+        whole: dict[int, list[date]] = defaultdict(list)
+        for day in days:
+            version, settled_by = self._standing(day, entries[day])
+            if settled_by is not None:
+                whole[version].append(day)
+        return [Stored(version, tuple(found)) for version, found in whole.items()]
+
+    def from_rows(self, span: Span, park: ParkFacts) -> set[date]:
+        """The days of `span` that are read from stored rows, if anything is."""
+        return {day for source in self._sources(span, [park])[0] for day in source.days}
+
     def park_day(
         self, park: ParkFacts, day: date, until: int | None = None, *, roster: bool = True
     ) -> ParkTally:
         """A park's Pacific day from raw readings."""
         return self._park_tally(park, day, self.count(park, day, until), self.roster_weight(park, day) if roster else 0)
 
-    def park_buckets(self, park: ParkFacts, day: date, width: int, until: int | None = None) -> dict[int, ParkTally]:
+    def park_buckets(
+        self, park: ParkFacts, day: date, width: int, until: int | None = None, since: int | None = None
+    ) -> dict[int, ParkTally]:
         """The buckets of `width` seconds of a park's Pacific day in which it was open, by their starts; from raw
         readings. The roster is the day's."""
         weight = self.roster_weight(park, day)
-        buckets = self.count_buckets(park, day, width, until).items()
+        buckets = self.count_buckets(park, day, width, until, since).items()
         return {start: self._park_tally(park, day, counted, weight) for start, counted in sorted(buckets)}
 
     def _park_tally(self, park: ParkFacts, day: date, counted: DayTally, roster_weight: int) -> ParkTally:
@@ -159,10 +194,23 @@ class Tallies:
             self._counts[key] = count(self._readings(park), self._openings_of(park, day), day, last)
         return self._counts[key]
 
-    def count_buckets(self, park: ParkFacts, day: date, width: int, until: int | None = None) -> dict[int, DayTally]:
-        """The same by buckets of `width` seconds, by their starts; those in which the park was open."""
+    def count_buckets(
+        self, park: ParkFacts, day: date, width: int, until: int | None = None, since: int | None = None
+    ) -> dict[int, DayTally]:
+        """The same by buckets of `width` seconds, by their starts; those in which the park was open, from the bucket
+        that starts at `since` on."""
         openings = self._openings_of(park, day)
-        return count_buckets(self._readings(park), openings, day, self._last(day, until), width)
+        return count_buckets(self._readings(park), openings, day, self._last(day, until), width, since)
+
+    def ride_day(
+        self, park: ParkFacts, ride_id: int, day: date, width: int, until: int | None = None
+    ) -> CloseTally | None:
+        """One ride's Pacific day, whole and by buckets of `width` seconds, of any category; None where its readings are
+        no longer held. Slots are the ride's."""
+        if self.first_day is None or day < self.first_day:
+            return None
+        readings = self._readings(park)._replace(ride_ids=[ride_id])
+        return count_closely(readings, self._openings_of(park, day), day, self._last(day, until), width)
 
     def _last(self, day: date, until: int | None) -> int:
         """The last instant of a day that may be counted."""
@@ -226,7 +274,7 @@ class Tallies:
             elif len(unsettled) < len(parks):
                 settled = tuple(park.park_id for park in parks if park not in unsettled)
                 stored.append(Stored(version, (day,), settled))
-        return [Stored(version, tuple(days)) for version, days in whole.items()] + stored, raw
+        return [Stored(version, tuple(days), self.only) for version, days in whole.items()] + stored, raw
 
     def _standing(self, day: date, entries: list[_Entry]) -> tuple[int, int | None]:
         """The version to read a day at, and up to which instant its rows have seen the readings (None: not at all)."""
@@ -239,10 +287,14 @@ class Tallies:
             best = max(clean, key=attrgetter("metrics_version"))
             if _is_adopted(best):  # no reading that comes in can change it
                 return ADOPTED_VERSION, pacific_day(day).end + LATEST_SETTLING
-            return best.metrics_version, min(best.computed_at, self.now)
+            if not (self.recount and self._can_recount(day, best.metrics_version)):
+                return best.metrics_version, min(best.computed_at, self.now)
         if self.first_day is None or day < self.first_day:  # without its readings nothing is more right than the rows
             return max((entry.metrics_version for entry in entries), default=self.version), self.now
         return self.version, None
+
+    def _can_recount(self, day: date, version: int) -> bool:
+        return version == rules.METRICS_VERSION and self.first_day is not None and day >= self.first_day
 
     def _settled(self, park: ParkFacts, day: date, settled_by: int | None) -> bool:
         """Whether stored rows saw all that can still change what the Pacific day was for the park."""
@@ -295,7 +347,7 @@ class Tallies:
             stats.wait_sum,
             stats.wait_samples,
             stats.peak_wait_time,
-        ).where(_held_by(source, stats.stat_date, stats.metrics_version, stats.park))
+        ).where(held_by(source, stats.stat_date, stats.metrics_version, stats.park))
         return [
             row._replace(
                 day=as_date(row.day),
@@ -326,7 +378,7 @@ class Tallies:
                 fn.MAX(stats.max_wait_time),
                 fn.MAX(stats.stat_date),
             )
-            .where(_held_by(source, stats.stat_date, stats.metrics_version, stats.park_id))
+            .where(*self._rides_held_by(source))
             .group_by(stats.ride, *([stats.stat_date] if by_day else []))
         )
         for ride_id, park_id, *sums, least, most, day in fetch(query):
@@ -348,12 +400,18 @@ class Tallies:
                 most,
             )
 
+    def _rides_held_by(self, source: Stored) -> list[Expression]:
+        """The condition that picks the rows of rides; where only one park is asked for by its rides too, which are
+        part of the key: a quarter of the time."""
+        held = held_by(source, DailyStats.stat_date, DailyStats.metrics_version, DailyStats.park_id)
+        return [held] if self.only is None else [held, DailyStats.ride.in_(sorted(self.universe.rides))]
+
     def _operated(self, source: Stored) -> dict[int, set[int]]:
         """Per park the rides that operated on any of the stored days."""
         if source not in self._stored_rosters:
             stats = DailyStats
             query = stats.select(stats.park_id, stats.ride).where(
-                _held_by(source, stats.stat_date, stats.metrics_version, stats.park_id),
+                *self._rides_held_by(source),
                 (stats.operating_minutes > 0) | (stats.total_downtime_minutes > 0),
             )
             rosters: dict[int, set[int]] = defaultdict(set)
@@ -387,7 +445,7 @@ def _is_adopted(entry: _Entry) -> bool:
     return entry.metrics_version == ADOPTED_VERSION
 
 
-def _held_by(source: Stored, day: Any, version: Any, park: Any) -> Expression:
+def held_by(source: Stored, day: Any, version: Any, park: Any) -> Expression:
     """The condition that picks the rows of `source`, given a table's columns."""
     picked: Expression = (version == source.version) & day.in_(source.days)
     return picked if source.park_ids is None else picked & park.in_(source.park_ids)

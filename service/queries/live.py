@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from fractions import Fraction
 from typing import NamedTuple
 
-from peewee import fn
+from peewee import Expression, fn
 
 from service import rules
 from service.database import fetch
@@ -32,21 +32,31 @@ class RideNow(NamedTuple):
 class ParkNow(NamedTuple):
     """A park in its live slot: whether it is open, and its attractions with a reading."""
 
+    slot: int
     is_open: bool
     rides: dict[int, RideNow]
+
+    @property
+    def waits(self) -> list[int]:
+        """The posted waits that count, in minutes."""
+        return [ride.wait for ride in self.rides.values() if ride.wait is not None]
 
     def count(self, status: rules.Status) -> int:
         """How many attractions have this status."""
         return sum(ride.status == status.name for ride in self.rides.values())
 
-    def score(self, universe: Universe, roster: set[int]) -> Fraction | None:
-        """The shame score of this one slot; None while the park is closed."""
-        down = sum(
+    def weighted_down(self, universe: Universe) -> int:
+        """What the rides that are down weigh together."""
+        return sum(
             universe.rides[ride_id].weight
             for ride_id, ride in self.rides.items()
             if ride.status == rules.Status.DOWN.name
         )
-        return rules.shame_score(down, sum(universe.rides[ride_id].weight for ride_id in roster), int(self.is_open))
+
+    def score(self, universe: Universe, roster: set[int]) -> Fraction | None:
+        """The shame score of this one slot; None while the park is closed."""
+        weight = sum(universe.rides[ride_id].weight for ride_id in roster)
+        return rules.shame_score(self.weighted_down(universe), weight, int(self.is_open))
 
 
 class _Reading(NamedTuple):
@@ -69,6 +79,41 @@ def parks_now(tallies: Tallies, parks: Iterable[ParkFacts]) -> dict[int, ParkNow
         for park in parks
         if park.park_id in slots
     }
+
+
+def newest_slot(tallies: Tallies, park: ParkFacts) -> int | None:
+    """A park's newest slot that is not suspect, however old."""
+    activity = ParkActivitySnapshot
+    sound = activity.select(activity.snapshot_time).where(
+        activity.park_id == park.park_id, activity.snapshot_time < tallies.held.end, _is_sound()
+    )
+    newest = fetch(sound.order_by(activity.snapshot_time.desc()).limit(1))
+    return newest[0][0] if newest else None
+
+
+def last_seen(tallies: Tallies, park: ParkFacts) -> ParkNow | None:
+    """What a park did in its newest slot, however old, looked at in that slot; None for a park that was never seen."""
+    slot = newest_slot(tallies, park)
+    if slot is None:
+        return None
+    readings = _readings_in(tallies, park, [slot])[slot]
+    silent = {row.ride_id for row in readings if _may_be_down(park, row)}
+    ran = _operated_slots(tallies, park, silent, slot - rules.LIVE_WINDOW_SECONDS, slot)
+    return _park_at(tallies, park, slot, readings, ran, slot)
+
+
+def recent_scores(tallies: Tallies, park: ParkFacts, slots: list[int]) -> list[Fraction | None]:
+    """The live shame score of each of these slots as of then, and of the newest one seen as of now, as the ranking has
+    it; None where the park was closed, its slot suspect or missing."""
+    readings = _readings_in(tallies, park, slots)
+    silent = {row.ride_id for some in readings.values() for row in some if _may_be_down(park, row)}
+    ran = _operated_slots(tallies, park, silent, slots[0] - rules.LIVE_WINDOW_SECONDS, slots[-1])
+    scores = []
+    for slot in slots:
+        now = tallies.now if slot == max(readings, default=None) else slot
+        seen = _park_at(tallies, park, slot, readings[slot], ran, now) if slot in readings else None
+        scores.append(seen.score(tallies.universe, tallies.roster(park, pacific_date(now))) if seen else None)
+    return scores
 
 
 def status_summary(park_filter: str, park_id: int | None, now: datetime) -> dict[str, int]:
@@ -96,14 +141,35 @@ def _live_slots(tallies: Tallies) -> dict[int, int]:
     last = tallies.held.end - 1
     query = (
         snapshot.select(snapshot.park_id, fn.MAX(snapshot.snapshot_time))
-        .where(
-            snapshot.snapshot_time.between(tallies.now - rules.LIVE_WINDOW_SECONDS, last),
-            ~snapshot.is_suspect,
-            snapshot.rides_tracked > 0,
-        )
+        .where(snapshot.snapshot_time.between(tallies.now - rules.LIVE_WINDOW_SECONDS, last), _is_sound())
         .group_by(snapshot.park_id)
     )
     return dict(fetch(query))
+
+
+def _is_sound() -> Expression:
+    snapshot = ParkActivitySnapshot
+    sound: Expression = ~snapshot.is_suspect & (snapshot.rides_tracked > 0)
+    return sound
+
+
+def _readings_in(tallies: Tallies, park: ParkFacts, slots: list[int]) -> dict[int, list[_Reading]]:
+    """The readings of one park's attractions, by slot, of those slots that may be seen and are not suspect."""
+    activity, snapshot = ParkActivitySnapshot, RideStatusSnapshot
+    first, last = slots[0], min(slots[-1], tallies.held.end - 1)
+    sound = activity.select(activity.snapshot_time).where(
+        activity.park_id == park.park_id, activity.snapshot_time.between(first, last), _is_sound()
+    )
+    found: dict[int, list[_Reading]] = {slot: [] for (slot,) in fetch(sound)}
+    columns = (snapshot.ride_id, snapshot.status, snapshot.is_open, snapshot.wait_time)
+    query = snapshot.select(snapshot.snapshot_time, *columns).where(
+        snapshot.ride_id.in_(tallies.universe.rides_of.get(park.park_id, [])),
+        snapshot.snapshot_time.between(first, last),
+    )
+    for slot, *reading in fetch(query):
+        if slot in found:
+            found[slot].append(_Reading._make(reading))
+    return found
 
 
 def _readings(tallies: Tallies, slots: dict[int, int]) -> dict[int, list[_Reading]]:
@@ -121,14 +187,30 @@ def _readings(tallies: Tallies, slots: dict[int, int]) -> dict[int, list[_Readin
 
 
 def _park_now(tallies: Tallies, park: ParkFacts, slot: int, readings: list[_Reading]) -> ParkNow:
-    openings = tallies.openings(park, local_day_of(slot, park.timezone))
-    if not any(opening.has(slot) for opening in openings):
-        return ParkNow(False, {row.ride_id: RideNow(PARK_CLOSED, None) for row in readings})
-    today = pacific_day(pacific_date(tallies.now)).start
-    since = max(today, tallies.now - rules.LIVE_WINDOW_SECONDS)
-    silent = [row.ride_id for row in readings if rules.is_possibly_down(park.park_type, *row.said)]
-    lately = _operated_since(tallies, park, silent, since, slot) if silent and since <= slot else set()
+    silent = {row.ride_id for row in readings if _may_be_down(park, row)} if _is_open(tallies, park, slot) else set()
+    ran = _operated_slots(tallies, park, silent, tallies.now - rules.LIVE_WINDOW_SECONDS, slot)
+    return _park_at(tallies, park, slot, readings, ran, tallies.now)
+
+
+def _is_open(tallies: Tallies, park: ParkFacts, slot: int) -> bool:
+    return any(opening.has(slot) for opening in tallies.openings(park, local_day_of(slot, park.timezone)))
+
+
+def _may_be_down(park: ParkFacts, row: _Reading) -> bool:
+    return bool(rules.is_possibly_down(park.park_type, *row.said))
+
+
+def _park_at(
+    tallies: Tallies, park: ParkFacts, slot: int, readings: list[_Reading], ran: dict[int, list[int]], now: int
+) -> ParkNow:
+    """A park in one slot, looked at at `now`; `ran` says in which slots before the silent rides operated."""
+    if not _is_open(tallies, park, slot):
+        return ParkNow(slot, False, {row.ride_id: RideNow(PARK_CLOSED, None) for row in readings})
+    today = pacific_day(pacific_date(now)).start
+    since = max(today, now - rules.LIVE_WINDOW_SECONDS)
+    lately = {ride_id for ride_id, slots in ran.items() if any(since <= at <= slot for at in slots)}
     return ParkNow(
+        slot,
         True,
         {row.ride_id: RideNow(_status(row, park, lately, slot >= today), _wait(row)) for row in readings},
     )
@@ -141,7 +223,7 @@ def _status(row: _Reading, park: ParkFacts, lately: set[int], is_today: bool) ->
         return rules.Status.OPERATING.name
     if rules.is_told_down(row.status) and is_today:
         return rules.Status.DOWN.name
-    if rules.is_possibly_down(park.park_type, *row.said) and row.ride_id in lately:
+    if _may_be_down(park, row) and row.ride_id in lately:
         return rules.Status.DOWN.name
     if row.status == rules.Status.REFURBISHMENT:
         return rules.Status.REFURBISHMENT.name
@@ -152,15 +234,23 @@ def _wait(row: _Reading) -> int | None:
     return row.wait_time if rules.counts_as_wait(*row.said) else None
 
 
-def _operated_since(tallies: Tallies, park: ParkFacts, ride_ids: list[int], since: int, slot: int) -> set[int]:
-    """Which of these rides operated or were told down from `since` to `slot` while their park was open."""
+def _operated_slots(
+    tallies: Tallies, park: ParkFacts, ride_ids: Collection[int], since: int, slot: int
+) -> dict[int, list[int]]:
+    """In which slots from `since` to `slot` each of these rides operated or was told down while its park was open."""
+    if not ride_ids:
+        return {}
     snapshot = RideStatusSnapshot
     span = Interval(since, slot + 1)
     reading = (snapshot.status, snapshot.is_open, snapshot.wait_time)
     query = snapshot.select(snapshot.ride_id, snapshot.snapshot_time).where(
-        snapshot.ride_id.in_(ride_ids),
+        snapshot.ride_id.in_(sorted(ride_ids)),
         snapshot.snapshot_time.between(since, slot),
         rules.is_operating(*reading) | rules.is_told_down(snapshot.status),
     )
     openings = [opening for day in local_days(span, park.timezone) for opening in tallies.openings(park, day)]
-    return {ride_id for ride_id, at in fetch(query) if any(opening.has(at) for opening in openings)}
+    ran: dict[int, list[int]] = defaultdict(list)
+    for ride_id, at in fetch(query):
+        if any(opening.has(at) for opening in openings):
+            ran[ride_id].append(at)
+    return ran

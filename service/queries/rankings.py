@@ -32,6 +32,7 @@ class Question(NamedTuple):
     sort_by: str
     limit: int
     now: datetime
+    park_id: int | None = None  # of this park only, active or not
 
 
 class ParkSpan(NamedTuple):
@@ -67,10 +68,15 @@ class Standings:
         self.period = periods.ALIASES.get(question.period, question.period)
         self.of_now = self.period in OF_NOW
         self.counted = "today" if self.period == "peak-times" else self.period  # the period that is counted
-        self.tallies = Tallies(question.now)
+        self.tallies = Tallies(question.now, only=question.park_id)
         self.span = periods.named(self.counted, question.now)
-        self.parks = self.tallies.universe.filtered(question.filter, active_only=self.of_now)
+        self.parks = self._chosen()
         self.minutes = self.tallies.interval_minutes
+
+    def _chosen(self) -> list[ParkFacts]:
+        if self.question.park_id is not None:
+            return [self.tallies.universe.park(self.question.park_id)]
+        return self.tallies.universe.filtered(self.question.filter, active_only=self.of_now)
 
     @cached_property
     def earlier(self) -> Span:
@@ -118,13 +124,67 @@ class Standings:
         return [pair for pair in pairs if pair[0].is_active or not self.of_now]
 
 
+class Waits(NamedTuple):
+    """A park's waits: their exact average, the longest, how many rides posted one above 0."""
+
+    average: Fraction | None
+    peak: int | None
+    rides: int
+
+
+# --- who is in a ranking: everyone whose figure shows, with the exact figure, the highest first ----------------------
+
+
+def scored_parks(asked: Standings) -> list[tuple[ParkSpan, Fraction]]:
+    """The parks whose shame score does not round to 0.0, and that score."""
+    scores = ((span, _score(asked, span)) for span in asked.park_spans.values())
+    found = [(span, score) for span, score in scores if score is not None and shows(score, 1)]
+    return sorted(found, key=lambda pair: (-pair[1], pair[0].park.park_id))
+
+
+def waiting_parks(asked: Standings) -> list[tuple[ParkFacts, Waits, Fraction]]:
+    """The parks with waits, of the live slot where that is asked, and their average."""
+    parks = asked.tallies.universe.parks
+    waits_of = _live_waits(asked) if asked.period == "live" else _span_waits(asked)
+    found = [
+        (parks[park_id], waits, waits.average)
+        for park_id, waits in waits_of.items()
+        if waits.average is not None and shows(waits.average, 1)
+    ]
+    return sorted(found, key=lambda entry: (-entry[2], entry[0].park_id))
+
+
+def broken_rides(asked: Standings) -> list[tuple[RideFacts, RideTally, Fraction]]:
+    """The rides with downtime, and their hours down."""
+    hours = ((facts, ride, rules.hours(ride.down * asked.minutes)) for facts, ride in asked.listed_rides())
+    return sorted(
+        (entry for entry in hours if shows(entry[2], 2)), key=lambda entry: (-entry[2], entry[0].ride_id)
+    )
+
+
+def waiting_rides(asked: Standings) -> list[tuple[RideFacts, RideTally, Fraction]]:
+    """The rides with waits, and their average, or for live the wait posted now."""
+    averages = ((facts, ride, _average_wait(asked, facts, ride)) for facts, ride in _rides_seen(asked))
+    found = [(facts, ride, average) for facts, ride, average in averages if average is not None and shows(average, 1)]
+    return sorted(found, key=lambda entry: (-entry[2], entry[0].ride_id))
+
+
+def park_trend(span: ParkSpan, before: ParkSpan | None) -> Fraction | None:
+    """Percent change of a park's downtime per open slot."""
+    return rules.trend_percentage(span.down, span.slots, before.down, before.slots) if before else None
+
+
+def ride_trend(ride: RideTally, before: RideTally | None) -> Fraction | None:
+    """Percent change of a ride's downtime per reading while its park was open."""
+    return rules.trend_percentage(ride.down, ride.samples, before.down, before.samples) if before else None
+
+
+# --- the rankings ----------------------------------------------------------------------------------------------------
+
+
 def parks_by_downtime(asked: Standings) -> list[Row]:
     """Parks by shame score or another figure, worst first; those whose score rounds to 0.0 are left out."""
-    found = []
-    for park_id, span in asked.park_spans.items():
-        score = _score(asked, span)
-        if score is not None and _shows(score, 1):
-            found.append(_park_downtime(asked, park_id, span, score))
+    found = [_park_downtime(asked, span, score) for span, score in scored_parks(asked)]
     return _ranked(found, asked.question.sort_by, "park_id", asked.question.limit)
 
 
@@ -153,34 +213,27 @@ def aggregate_stats(asked: Standings) -> Row:
 
 def parks_by_wait(asked: Standings) -> list[Row]:
     """Parks by average wait, longest first; of the live slot where that is asked."""
-    found = [
-        _park_wait(asked, asked.tallies.universe.parks[park_id], wait)
-        for park_id, wait in (_live_waits(asked) if asked.period == "live" else _span_waits(asked)).items()
-        if _shows(wait.average, 1)
-    ]
+    found = [_park_wait(asked, park, waits) for park, waits, _ in waiting_parks(asked)]
     return _ranked(found, "avg_wait_minutes", "park_id", asked.question.limit)
 
 
 def rides_by_downtime(asked: Standings) -> list[Row]:
     """Rides by hours down or another figure, worst first. Live shows what today does."""
-    found = []
-    for facts, ride in asked.listed_rides():
-        hours = rules.hours(ride.down * asked.minutes)
-        if _shows(hours, 2):
-            found.append(_ride_downtime(asked, facts, ride, hours))
+    found = [_ride_downtime(asked, facts, ride, hours) for facts, ride, hours in broken_rides(asked)]
     return _ranked(found, asked.question.sort_by, "ride_id", asked.question.limit)
 
 
 def rides_by_wait(asked: Standings) -> list[Row]:
     """Rides by average wait, or by peak for peak-times, or by the wait posted now for live; longest first."""
-    order = "peak_wait_minutes" if asked.period == "peak-times" else "avg_wait_minutes"
-    found = []
-    for facts, ride in _rides_seen(asked):
-        now = _ride_now(asked, facts)
-        average = _posted(now) if asked.period == "live" else rules.average_wait(ride.wait_sum, ride.wait_samples)
-        if (ride.wait_max or 0) > 0 if asked.period == "peak-times" else _shows(average, 1):
-            found.append(_ride_wait(asked, facts, ride, average))
-    return _ranked(found, order, "ride_id", asked.question.limit)
+    if asked.period == "peak-times":
+        peaks = [
+            _ride_wait(asked, facts, ride, _average_wait(asked, facts, ride))
+            for facts, ride in asked.listed_rides()
+            if ride.wait_max
+        ]
+        return _ranked(peaks, "peak_wait_minutes", "ride_id", asked.question.limit)
+    found = [_ride_wait(asked, facts, ride, average) for facts, ride, average in waiting_rides(asked)]
+    return _ranked(found, "avg_wait_minutes", "ride_id", asked.question.limit)
 
 
 # --- one row ---------------------------------------------------------------------------------------------------------
@@ -193,15 +246,8 @@ class _Candidate(NamedTuple):
     exact: dict[str, Any]
 
 
-class _Waits(NamedTuple):
-    """A park's waits: their exact average, the longest, how many rides posted one above 0."""
-
-    average: Fraction | None
-    peak: int | None
-    rides: int
-
-
-def _park_downtime(asked: Standings, park_id: int, span: ParkSpan, score: Fraction) -> _Candidate:
+def _park_downtime(asked: Standings, span: ParkSpan, score: Fraction) -> _Candidate:
+    park_id = span.park.park_id
     before = asked.parks_before.get(park_id)
     down_now = asked.live[park_id].count(rules.Status.DOWN) if asked.period == "live" else None
     broken = sum(ride.down > 0 for ride in asked.rides_of[park_id]) if down_now is None else down_now
@@ -212,9 +258,7 @@ def _park_downtime(asked: Standings, park_id: int, span: ParkSpan, score: Fracti
         "weighted_downtime_hours": rules.rounded(rules.hours(span.weighted_down * asked.minutes), 2),
         "uptime_percentage": _or(rules.rounded(span.uptime, 1), 100.0),
         "rides_down": broken,
-        "trend_percentage": rules.rounded(
-            rules.trend_percentage(span.down, span.slots, before.down, before.slots) if before else None, 1
-        ),
+        "trend_percentage": rules.rounded(park_trend(span, before), 1),
         "snapshot_count": span.slots,
     }
     if asked.of_now:
@@ -233,7 +277,7 @@ def _park_downtime(asked: Standings, park_id: int, span: ParkSpan, score: Fracti
     return _Candidate(row, exact)
 
 
-def _park_wait(asked: Standings, park: ParkFacts, waits: _Waits) -> _Candidate:
+def _park_wait(asked: Standings, park: ParkFacts, waits: Waits) -> _Candidate:
     before, span = None, None
     if asked.period != "live":
         before, span = asked.parks_before.get(park.park_id), asked.park_spans[park.park_id]
@@ -249,7 +293,7 @@ def _park_wait(asked: Standings, park: ParkFacts, waits: _Waits) -> _Candidate:
 def _ride_downtime(asked: Standings, facts: RideFacts, ride: RideTally, hours: Fraction) -> _Candidate:
     before = asked.rides_before.get(facts.ride_id)
     uptime = rules.uptime_percentage(ride.operating, ride.down)
-    trend = rules.trend_percentage(ride.down, ride.samples, before.down, before.samples) if before else None
+    trend = ride_trend(ride, before)
     row = _ride_columns(asked, facts) | {
         "downtime_hours": rules.rounded(hours, 2),
         "uptime_percentage": rules.rounded(uptime, 1),
@@ -334,20 +378,20 @@ def _score(asked: Standings, span: ParkSpan) -> Fraction | None:
     return now.score(asked.tallies.universe, asked.tallies.roster(span.park, asked.span.days[-1])) if now else None
 
 
-def _span_waits(asked: Standings) -> dict[int, _Waits]:
+def _span_waits(asked: Standings) -> dict[int, Waits]:
     return {
-        park_id: _Waits(
+        park_id: Waits(
             span.average_wait, span.wait_max, sum((ride.wait_max or 0) > 0 for ride in asked.rides_of[park_id])
         )
         for park_id, span in asked.park_spans.items()
     }
 
 
-def _live_waits(asked: Standings) -> dict[int, _Waits]:
+def _live_waits(asked: Standings) -> dict[int, Waits]:
     found = {}
     for park_id, park in asked.live.items():
-        waits = [ride.wait for ride in park.rides.values() if ride.wait is not None]
-        found[park_id] = _Waits(
+        waits = park.waits
+        found[park_id] = Waits(
             rules.average_wait(sum(waits), len(waits)), max(waits, default=None), sum(wait > 0 for wait in waits)
         )
     return found
@@ -368,6 +412,12 @@ def _rides_seen(asked: Standings) -> Iterable[tuple[RideFacts, RideTally]]:
 def _ride_now(asked: Standings, facts: RideFacts) -> RideNow | None:
     park = asked.live.get(facts.park_id)
     return park.rides.get(facts.ride_id) if park else None
+
+
+def _average_wait(asked: Standings, facts: RideFacts, ride: RideTally) -> Fraction | None:
+    if asked.period == "live":
+        return _posted(_ride_now(asked, facts))
+    return rules.average_wait(ride.wait_sum, ride.wait_samples)
 
 
 def _posted(now: RideNow | None) -> Fraction | None:
@@ -411,7 +461,7 @@ def _ranked(found: list[_Candidate], sort_by: str, id_column: str, limit: int) -
     return [{"rank": rank} | candidate.row for rank, candidate in enumerate(ordered[:limit], start=1)]
 
 
-def _shows(value: Fraction | None, places: int) -> bool:
+def shows(value: Fraction | None, places: int) -> bool:
     """Whether a row is listed: its value does not round to 0."""
     return (rules.rounded(value, places) or 0) > 0
 

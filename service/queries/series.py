@@ -1,13 +1,14 @@
-"""How a park or a ride did over a span, point by point: by hour of one day, or by day of several."""
+"""How a park or a ride did over a span, point by point: by hour of a day or by day of several; or lately, by slot."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import date, time
+from itertools import product
 from typing import NamedTuple
 
-from service.periods import PACIFIC, Span, wall_clock
+from service.periods import PACIFIC, Interval, Span, pacific_clock, pacific_days, wall_clock
 from service.queries.catalog import ParkFacts
 from service.queries.days import Tallies
 from service.queries.tally import ParkTally, RideTally
@@ -15,15 +16,22 @@ from service.queries.tally import ParkTally, RideTally
 HOUR = 3600
 FIRST_HOUR, LAST_HOUR = 6, 23  # of the labels, Pacific
 
-HOURLY, DAILY = "hourly", "daily"
+MINUTES, HOURLY, DAILY = "minutes", "hourly", "daily"
 
 
 class Grid(NamedTuple):
-    """The points of a chart: their labels, and the hour (epoch seconds) or the day that each stands for."""
+    """The points of a chart: their labels, and the slot or hour (epoch seconds), `width` seconds long, or the day that
+    each stands for."""
 
     granularity: str
     labels: list[str]
     points: list[int] | list[date]
+    width: int = 0
+
+    @property
+    def instants(self) -> list[int]:
+        """The points that are slots or hours."""
+        return [point for point in self.points if isinstance(point, int)]
 
 
 def grid_of(span: Span) -> Grid:
@@ -32,34 +40,56 @@ def grid_of(span: Span) -> Grid:
         return Grid(DAILY, [f"{day:%b %d}" for day in span.days], list(span.days))
     hours = range(FIRST_HOUR, LAST_HOUR + 1)
     starts = [wall_clock(span.days[0], time(hour), PACIFIC) for hour in hours]
-    return Grid(HOURLY, [f"{hour}:00" for hour in hours], starts)
+    return Grid(HOURLY, [f"{hour}:00" for hour in hours], starts, HOUR)
 
 
-def park_series(tallies: Tallies, span: Span, parks: Iterable[ParkFacts]) -> dict[int, list[ParkTally | None]]:
-    """Per park a tally for each point of the span's grid; None where nothing was observed."""
-    grid, parks = grid_of(span), list(parks)
+def recent_slots(tallies: Tallies) -> Grid:
+    """The slots of the last 60 minutes, "14:05" Pacific, up to the one that runs."""
+    last = tallies.now - tallies.now % tallies.step
+    slots = list(range(last - HOUR + tallies.step, last + 1, tallies.step))
+    return Grid(MINUTES, [pacific_clock(slot) for slot in slots], slots, tallies.step)
+
+
+def park_series(
+    tallies: Tallies, span: Span, parks: Iterable[ParkFacts], grid: Grid | None = None
+) -> dict[int, list[ParkTally | None]]:
+    """Per park a tally for each point of the span's grid, or of `recent_slots`; None where nothing was observed."""
+    grid, parks = grid or grid_of(span), list(parks)
     found: dict[int, dict[int | date, ParkTally]] = {park.park_id: {} for park in parks}
     if grid.granularity == DAILY:
         for row in tallies.park_days(span, parks):
             found[row.park_id][row.day] = row
     else:
-        for park in parks:
-            buckets = tallies.park_buckets(park, span.days[0], HOUR, span.until)
+        for day, park in product(_days_of(grid), parks):
+            buckets = tallies.park_buckets(park, day, grid.width, span.until, _start_of(grid))
             found[park.park_id].update((start, row) for start, row in buckets.items() if row.slots)
     return {park_id: [by_point.get(point) for point in grid.points] for park_id, by_point in found.items()}
 
 
-def ride_series(tallies: Tallies, span: Span, parks: Iterable[ParkFacts]) -> dict[int, list[RideTally | None]]:
+def ride_series(
+    tallies: Tallies, span: Span, parks: Iterable[ParkFacts], grid: Grid | None = None
+) -> dict[int, list[RideTally | None]]:
     """Per attraction of the parks with readings while its park was open, a tally for each point; None without any."""
-    grid = grid_of(span)
+    grid = grid or grid_of(span)
     found: dict[int, dict[int | date, RideTally]] = defaultdict(dict)
     if grid.granularity == DAILY:
         for day, rides in tallies.ride_days(span, parks).items():
             for ride in rides:
                 found[ride.ride_id][day] = ride
     else:
-        for park in parks:
-            for start, bucket in tallies.count_buckets(park, span.days[0], HOUR, span.until).items():
+        for day, park in product(_days_of(grid), parks):
+            buckets = tallies.count_buckets(park, day, grid.width, span.until, _start_of(grid))
+            for start, bucket in buckets.items():
                 for ride in bucket.rides.values():
                     found[ride.ride_id][start] = ride
     return {ride_id: [by_point.get(point) for point in grid.points] for ride_id, by_point in found.items()}
+
+
+def _start_of(grid: Grid) -> int | None:
+    """Recent slots are a small part of their day; of the hours of a day all are counted."""
+    return grid.instants[0] if grid.granularity == MINUTES else None
+
+
+def _days_of(grid: Grid) -> list[date]:
+    """The Pacific days that slots or hours lie in."""
+    return pacific_days(Interval(grid.instants[0], grid.instants[-1] + 1))

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from datetime import date
 from fractions import Fraction
-from functools import lru_cache, reduce
+from functools import cached_property, lru_cache, reduce
 from itertools import groupby, pairwise
 from operator import and_, or_
 from typing import Any, NamedTuple
@@ -129,25 +129,48 @@ def count(readings: Readings, openings: Iterable[list[Interval]], day: date, unt
 
 
 def count_buckets(
-    readings: Readings, openings: Iterable[list[Interval]], day: date, until: int, width: int
+    readings: Readings, openings: Iterable[list[Interval]], day: date, until: int, width: int, since: int | None = None
 ) -> dict[int, DayTally]:
     """The same cut into buckets of `width` seconds, by their starts (multiples of `width`): those in which the park was
-    open. Which slots are down is judged by the whole day; outages are not listed."""
+    open, from the one that starts at `since` on. Which slots are down is judged by the whole day; outages are not
+    listed."""
     found: dict[int, DayTally] = {}
-    for local in _local_days(readings, openings, day, until):
-        for start, tally in local.buckets(width).items():
-            found[start] = _both(found[start], tally) if start in found else tally
+    for local in _local_days(readings, openings, day, until, since, width):
+        _add_buckets(found, local.buckets())
     return found
 
 
+class CloseTally(NamedTuple):
+    """Raw counts of one park and one Pacific day, whole and by buckets of time."""
+
+    whole: DayTally
+    buckets: dict[int, DayTally]
+
+
+def count_closely(
+    readings: Readings, openings: Iterable[list[Interval]], day: date, until: int, width: int
+) -> CloseTally:
+    """Both `count` and `count_buckets`, from looking once at what was down."""
+    total, found = DayTally(0, 0, {}, []), dict[int, DayTally]()
+    for local in _local_days(readings, openings, day, until, width=width):
+        total = _both(total, local.tally())
+        _add_buckets(found, local.buckets())
+    return CloseTally(total, found)
+
+
 def _local_days(
-    readings: Readings, openings: Iterable[list[Interval]], day: date, until: int
+    readings: Readings,
+    openings: Iterable[list[Interval]],
+    day: date,
+    until: int,
+    since: int | None = None,
+    width: int | None = None,
 ) -> Iterator[_LocalDay]:
     whole = pacific_day(day)
-    counted = Interval(whole.start, min(whole.end, until + 1))
+    counted = Interval(max(whole.start, since or whole.start), min(whole.end, until + 1))
     for intervals in openings:
         if any(opening.overlaps(whole) for opening in intervals):
-            yield _LocalDay(readings, intervals, whole, counted)
+            yield _LocalDay(readings, intervals, whole, counted, width)
 
 
 class _Kind(NamedTuple):
@@ -228,8 +251,17 @@ Look = tuple[int | None, int | None, int | None]  # status, open flag, and wheth
 class _LocalDay:
     """The part that one local day of a park has in a Pacific day."""
 
-    def __init__(self, readings: Readings, intervals: list[Interval], whole: Interval, counted: Interval) -> None:
+    def __init__(
+        self,
+        readings: Readings,
+        intervals: list[Interval],
+        whole: Interval,
+        counted: Interval,
+        width: int | None,
+    ) -> None:
         self.readings, self.intervals, self.whole, self.counted = readings, intervals, whole, counted
+        self.width = width  # of buckets, in seconds
+        self.by_bucket: dict[Interval, ByBucket] = {}  # per piece that is counted
         self.slots = self.open_slots = 0
         self.inside: dict[int, list[_Counts]] = defaultdict(list)  # per ride: its rows of the counted slots
         self.expected: set[int] = set()  # rides seen operating or told down that Pacific day
@@ -240,28 +272,26 @@ class _LocalDay:
 
     def tally(self) -> DayTally:
         """The counted slots together."""
-        outages = self._judged()
+        outages = self._judged
         rides = {ride_id: self._ride(ride_id, rows, outages, self.counted) for ride_id, rows in self.inside.items()}
         return DayTally(self.slots, self.open_slots, rides, [one for found in outages.values() for one in found])
 
-    def buckets(self, width: int) -> dict[int, DayTally]:
-        """The counted slots by the bucket of `width` seconds they lie in."""
-        outages = self._judged()
+    def buckets(self) -> dict[int, DayTally]:
+        """The counted slots by the bucket they lie in."""
+        outages, width = self._judged, self.width or 0
         found: dict[int, DayTally] = {}
-        for piece in self._pieces():
-            if not self._is_counted(piece):
-                continue
-            counts = _counts_by_bucket(self.readings, piece, width)
-            observed = _observed_by_bucket(self.readings, piece, width)
+        for piece, counts in self.by_bucket.items():
+            observed = _observed_by_bucket(self.readings, piece, width, counts)
             for bucket in _buckets_of(piece, width):
                 span = bucket.cut(piece) or piece
                 rides = {
                     row.ride_id: self._ride(row.ride_id, [row], outages, span) for row in counts.get(bucket.start, [])
                 }
                 part = DayTally(observed.get(bucket.start, 0), self.readings.slots_in(span), rides, [])
-                found[bucket.start] = _both(found[bucket.start], part) if bucket.start in found else part
+                _add_buckets(found, {bucket.start: part})
         return found
 
+    @cached_property
     def _judged(self) -> dict[int, list[Outage]]:
         """Count every piece of the openings, then find the outages, by ride."""
         for piece in self._pieces():
@@ -274,16 +304,17 @@ class _LocalDay:
 
     def _pieces(self) -> list[Interval]:
         """The openings, cut where what is counted begins and ends."""
-        cuts = (self.whole.start, self.counted.end, self.whole.end)
+        cuts = (self.whole.start, self.counted.start, self.counted.end, self.whole.end)
         return [piece for opening in self.intervals for piece in opening.split(*cuts)]
 
     def _is_counted(self, piece: Interval) -> bool:
         return self.counted.start <= piece.start and piece.end <= self.counted.end
 
     def _count(self, piece: Interval) -> None:
-        found = _ride_counts(self.readings, piece)
         is_counted = self._is_counted(piece)
+        found, by_bucket = _ride_counts(self.readings, piece, self.width if is_counted else None)
         if is_counted:
+            self.by_bucket[piece] = by_bucket
             self.open_slots += self.readings.slots_in(piece)
             self.slots += _observed_slots(self.readings, piece, found)
         for row in found:
@@ -371,24 +402,24 @@ def picked(values: list[int]) -> Expression:
     return condition
 
 
-def _ride_counts(readings: Readings, span: Interval) -> list[_Counts]:
-    """Per ride with readings in `span`: how many of each kind, first and last operating slot, waits.
+ByBucket = dict[int, list[_Counts]]  # by the start of the bucket, one a ride
+
+
+def _ride_counts(readings: Readings, span: Interval, width: int | None = None) -> tuple[list[_Counts], ByBucket]:
+    """Per ride with readings in `span`: how many of each kind, first and last operating slot, waits; and the same by
+    buckets of `width` seconds, if that is given.
 
     The database groups readings that are alike and knows no rule; what they mean is judged here. That is also a third
     faster than conditional sums over the same rows.
     """
     found: dict[int, _Counts] = {}
-    for row in map(_Alike._make, fetch_slots(_counting, readings, span, readings.ride_ids)):
-        _add(found, readings, row)
-    return list(found.values())
-
-
-def _counts_by_bucket(readings: Readings, span: Interval, width: int) -> dict[int, list[_Counts]]:
-    """The same by the start of the bucket of `width` seconds."""
-    found: dict[int, dict[int, _Counts]] = defaultdict(dict)
-    for *row, start in fetch_slots(_counting, readings, span, readings.ride_ids, width):
-        _add(found[int(start)], readings, _Alike._make(row))
-    return {start: list(counts.values()) for start, counts in found.items()}
+    by_bucket: dict[int, dict[int, _Counts]] = defaultdict(dict)
+    for row in fetch_slots(_counting, readings, span, readings.ride_ids, *([] if width is None else [width])):
+        alike = _Alike._make(row[: len(_Alike._fields)])
+        _add(found, readings, alike)
+        if width is not None:
+            _add(by_bucket[int(row[-1])], readings, alike)
+    return list(found.values()), {start: list(counts.values()) for start, counts in by_bucket.items()}
 
 
 def _add(found: dict[int, _Counts], readings: Readings, row: _Alike) -> None:
@@ -442,8 +473,16 @@ def _observing(values: list[int]) -> Query:
     return snapshot.select(fn.COUNT(snapshot.snapshot_time.distinct())).where(picked(values))
 
 
-def _observed_by_bucket(readings: Readings, span: Interval, width: int) -> dict[int, int]:
+def _observed_by_bucket(readings: Readings, span: Interval, width: int, counts: ByBucket) -> dict[int, int]:
     """In how many slots of each bucket any of the rides has a reading, by the bucket's start."""
+    seen = span.cut(readings.held) or span
+    most = {start: max(row.samples for row in found) for start, found in counts.items()}
+    whole = (
+        reported == readings.slots_in(Interval(start, start + width).cut(seen) or seen)
+        for start, reported in most.items()
+    )
+    if len(readings.ride_ids) == 1 or all(whole):
+        return most  # in every bucket there was a ride that reported in every slot there is
     found = fetch_slots(_observing_buckets, readings, span, readings.ride_ids, width)
     return {int(start): int(slots) for start, slots in found}
 
@@ -540,6 +579,11 @@ def _both(one: DayTally, other: DayTally) -> DayTally:
     return DayTally(
         one.slots + other.slots, one.open_slots + other.open_slots, rides, one.outages + other.outages
     )
+
+
+def _add_buckets(found: dict[int, DayTally], more: dict[int, DayTally]) -> None:
+    for start, tally in more.items():
+        found[start] = _both(found[start], tally) if start in found else tally
 
 
 def _extreme(pick: Callable[..., int], *values: int | None) -> int | None:
