@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -31,6 +31,10 @@ class Settings:
     log_level: str = "INFO"
     web_concurrency: int = 2
     web_threads: int = 16
+    frontend_dir: Path | None = None
+    api_keys: tuple[str, ...] = field(default=(), repr=False)
+    api_rate_limit_per_hour: int = 0  # 0: no limit
+    api_rate_limit_per_day: int = 0
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
@@ -51,6 +55,10 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         log_level=read.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR")),
         web_concurrency=read.integer("WEB_CONCURRENCY", 2, 1, 512),
         web_threads=read.integer("WEB_THREADS", 16, 1, 512),
+        frontend_dir=read.path("FRONTEND_DIR"),
+        api_keys=read.names("API_KEYS"),
+        api_rate_limit_per_hour=read.integer("API_RATE_LIMIT_PER_HOUR", 0, 0, 999_999_999),
+        api_rate_limit_per_day=read.integer("API_RATE_LIMIT_PER_DAY", 0, 0, 999_999_999),
     )
 
 
@@ -62,6 +70,14 @@ class _Reader:
 
     def text(self, name: str, default: str) -> str:
         return self.environ.get(name, "").strip() or default
+
+    def names(self, name: str) -> tuple[str, ...]:
+        """What commas separate, trimmed. Commas alone are a mistake: what looks set would be off."""
+        value = self.text(name, "")
+        found = tuple(part.strip() for part in value.split(",") if part.strip())
+        if value and not found:
+            raise BadRequest(f"{name}={value!r} names nothing: write one or more, separated by commas.")
+        return found
 
     def path(self, name: str) -> Path | None:
         value = self.text(name, "")

@@ -29,7 +29,12 @@ class Client:
     def get(self, url: str, **headers: str) -> Response:
         return self.request("GET", url, **headers)
 
-    def request(self, method: str, url: str, **headers: str) -> Response:
+    def post(self, url: str, body: object, **headers: str) -> Response:
+        """Send `body` as JSON; bytes as they are."""
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self.request("POST", url, content, **{"content_type": "application/json", **headers})
+
+    def request(self, method: str, url: str, body: bytes = b"", **headers: str) -> Response:
         """Send `method`; `headers` are written with underscores: `origin="https://example.org"`."""
         path, _, query = url.partition("?")
         environ: dict[str, Any] = {
@@ -42,13 +47,17 @@ class Client:
             "SERVER_PROTOCOL": "HTTP/1.1",
             "wsgi.version": (1, 0),
             "wsgi.url_scheme": "http",
-            "wsgi.input": io.BytesIO(),
+            "wsgi.input": io.BytesIO(body),
             "wsgi.errors": (errors := io.StringIO()),
             "wsgi.multithread": True,
             "wsgi.multiprocess": False,
             "wsgi.run_once": False,
         }
-        environ |= {f"HTTP_{name.upper()}": value for name, value in headers.items()}
+        if body:
+            environ["CONTENT_LENGTH"] = str(len(body))
+        for name, value in headers.items():
+            plain = name in ("content_type", "content_length", "remote_addr")
+            environ[name.upper() if plain else f"HTTP_{name.upper()}"] = value
         started: list[tuple[int, dict[str, str]]] = []
 
         def start_response(status: str, fields: list[tuple[str, str]], exc_info: Any = None) -> Any:

@@ -1,53 +1,67 @@
-"""The WSGI application: routes mounted, errors rendered, the connection returned. The only user of bottle."""
+"""The WSGI application: which path asks which question, at whose hands, and what becomes of a failure."""
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from http import HTTPStatus
-from types import TracebackType
+from collections.abc import Callable, Mapping
 from typing import Any
-from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+from wsgiref.types import WSGIApplication
 
-import bottle  # type: ignore[import-untyped]
 from peewee import PeeweeException
 
 from service import clock, config, database
 from service.config import Settings
 from service.errors import ServiceError, Unreachable
 from service.monitoring.health import ensure_ready
-from service.web.params import Query, Request
-from service.web.routes import Answer, Body, Reply, health, live, parks, rides, root
+from service.web import http
+from service.web.access import Access, Handler
+from service.web.frontend import Folder
+from service.web.params import Query, Refused, Request
+from service.web.routes import Answer, Body, Reply, audit, health, live, parks, rides, root, search, trends
 
 log = logging.getLogger("service.web")
 
-DESCRIPTIONS: dict[str, Callable[[Request], Reply]] = {
+DESCRIPTIONS: dict[str, Handler] = {
     "/": root.describe,
     "/api/health": health.check,
+    "/api/openapi.json": root.openapi,
 }
 QUESTIONS: dict[str, Callable[[Request], Answer]] = {
     "/api/parks/downtime": parks.downtime,
     "/api/parks/waittimes": parks.waittimes,
+    "/api/parks/<park_id:re:[0-9]+>/rides": parks.rides,
+    "/api/parks/<park_id:re:[0-9]+>/details": parks.details,
+    "/api/parks/<park_id:re:[0-9]+>/rides/charts": parks.rides_charts,
     "/api/rides/downtime": rides.downtime,
     "/api/rides/waittimes": rides.waittimes,
+    "/api/rides/<ride_id:re:[0-9]+>/details": rides.details,
     "/api/live/status-summary": live.status_summary,
+    "/api/trends": trends.changes,
+    "/api/trends/chart-data": trends.chart_data,
+    "/api/trends/longest-wait-times": trends.longest_wait_times,
+    "/api/trends/least-reliable": trends.least_reliable,
+    "/api/trends/heatmap-data": trends.heatmap_data,
+    "/api/search/index": search.index,
+    "/api/audit/status": audit.status,
+    "/api/audit/anomalies": audit.anomalous,
+    "/api/audit/flagged-entities": audit.flagged_entities,
+    "/api/audit/data-quality": audit.data_quality,
+    "/api/audit/data-quality/summary": audit.data_quality_summary,
+}
+COMMANDS: dict[str, Callable[[Request], Answer]] = {  # sent by POST, with a JSON body
+    "/api/audit/verify": audit.verify,
+    "/api/audit/run": audit.run,
 }
 
-METHODS = "GET, HEAD, OPTIONS"
-CORS_METHODS = "GET, OPTIONS, POST"
-CORS_HEADERS = ("content-type", "x-api-key")
-LONGEST_URL = 4000
+# What the body holds beside the error when a question fails in a way that nobody foresaw.
+CONSOLATIONS: dict[str, Callable[[Request], Body]] = {
+    "/api/search/index": search.nothing,
+}
+UNLIMITED = ("/", "/api/health")
+
 GUNICORN_GIVES_UP = 4  # the exit code on which gunicorn stops instead of starting the worker again
-
 UNEXPECTED = "Internal server error"
-MESSAGES = {
-    HTTPStatus.BAD_REQUEST: "The path is not UTF-8",
-    HTTPStatus.NOT_FOUND: "The requested resource was not found",
-    HTTPStatus.METHOD_NOT_ALLOWED: "The method is not allowed for this resource",
-    HTTPStatus.REQUEST_URI_TOO_LONG: f"Path and query are longer than {LONGEST_URL} characters",
-}
 
 
 def application() -> WSGIApplication:
@@ -66,7 +80,9 @@ def exit_code_at_start() -> int:
     For the start only: a worker that starts again later, while somebody migrates, answers 503 until that is done.
     """
     try:
-        ensure_ready(_opened())
+        settings = _opened()
+        create_app(settings)
+        ensure_ready(settings)
     except Unreachable as error:
         log.warning("%s", error)
     except ServiceError as error:
@@ -86,21 +102,21 @@ def _opened() -> Settings:
 
 
 def create_app(settings: Settings) -> WSGIApplication:
-    """The API over the open database."""
-    app = bottle.Bottle()
-    app.add_hook("before_request", _refuse_odd_urls)
-    app.default_error_handler = _http_error
+    """The API over the open database, and the frontend where one is set. Raises BadRequest when that is not there."""
+    app = http.new_app()
+    access, gate = Access(settings), Gate(settings)
     for path, describe in DESCRIPTIONS.items():
-        _mount(app, path, settings, describe)
-    gate = Gate(settings)
+        _mount(app, "GET", path, settings, describe if path in UNLIMITED else access.limited(describe))
     for path, question in QUESTIONS.items():
-        _mount(app, path, settings, gate.guard(question))
-    return CloseAfter(with_headers(app))
+        _mount(app, "GET", path, settings, access.limited(gate.guard(question)))
+    for path, command in COMMANDS.items():
+        _mount(app, "POST", path, settings, access.keyed(access.limited(gate.guard(command))))
+    served = http.with_files(app, Folder(settings.frontend_dir)) if settings.frontend_dir else app
+    return http.CloseAfter(http.with_headers(served))
 
 
-def _mount(app: Any, path: str, settings: Settings, handler: Callable[[Request], Reply]) -> None:
-    app.route(path, "GET", lambda **ids: _respond(settings, handler, ids))
-    app.route(path, "OPTIONS", lambda **_: bottle.HTTPResponse(status=200, headers={"Allow": METHODS}))
+def _mount(app: Any, method: str, path: str, settings: Settings, handler: Handler) -> None:
+    http.mount(app, method, path, lambda **ids: _respond(settings, handler, ids))
 
 
 class Gate:
@@ -113,7 +129,7 @@ class Gate:
         self.settings = settings
         self.passed = False
 
-    def guard(self, question: Callable[[Request], Answer]) -> Callable[[Request], Reply]:
+    def guard(self, question: Callable[[Request], Answer]) -> Handler:
         """`question`, answered from one consistent view of a database that is ready. Raises ServiceError."""
 
         def handler(request: Request) -> Reply:
@@ -134,19 +150,26 @@ class Gate:
             self.passed = True
 
 
-def _respond(settings: Settings, handler: Callable[[Request], Reply], ids: Mapping[str, str]) -> Any:
+def _respond(settings: Settings, handler: Handler, ids: Mapping[str, str]) -> Any:
     """Whatever happens in `handler`, a JSON answer. `ids` are the digits in the path, by name."""
-    environ: WSGIEnvironment = bottle.request.environ
+    environ = http.environ_now()
+    query = Query(environ.get("QUERY_STRING", ""))
+    numbers = {name: int(text) for name, text in ids.items()}
+    request = Request(settings, clock.now(), query, numbers, environ)
     try:
-        query = Query(environ.get("QUERY_STRING", ""))
-        status, body = handler(Request(settings, clock.now(), query, {name: int(text) for name, text in ids.items()}))
-        text = _json(body)
+        return http.json_answer(*handler(request))
+    except Refused as error:
+        return http.json_answer(error.status, {"error": error.reason, "message": str(error)}, error.headers)
     except ServiceError as error:
-        status, text = error.status, _refusal(_public(error))
+        return _failed(request, error.status, _public(error))
     except Exception:
         log.exception("%s failed", environ["PATH_INFO"])
-        status, text = 500, _refusal(UNEXPECTED)
-    return bottle.HTTPResponse(text, status, {"Content-Type": "application/json"})
+        return _failed(request, 500, UNEXPECTED)
+
+
+def _failed(request: Request, status: int, reason: str) -> Any:
+    beside = CONSOLATIONS.get(request.environ["PATH_INFO"]) if status == 500 else None
+    return http.json_answer(status, {"success": False, "error": reason} | (beside(request) if beside else {}))
 
 
 def _public(error: ServiceError) -> str:
@@ -157,103 +180,3 @@ def _public(error: ServiceError) -> str:
     if isinstance(error, Unreachable):
         return "The database cannot be reached at the moment: try again later."
     return UNEXPECTED if error.status == 500 else str(error)
-
-
-def _refusal(reason: str) -> bytes:
-    return _json({"success": False, "error": reason})
-
-
-def _json(body: Body) -> bytes:
-    return (json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False) + "\n").encode()
-
-
-def _refuse_odd_urls() -> None:
-    """bottle would drop the bytes of a path that are not UTF-8, and serve `/api/health%FF`."""
-    environ: WSGIEnvironment = bottle.request.environ
-    path: str = environ["bottle.raw_path"]
-    if len(path) + len(environ.get("QUERY_STRING", "")) > LONGEST_URL:
-        raise bottle.HTTPError(HTTPStatus.REQUEST_URI_TOO_LONG)
-    try:
-        path.encode("latin-1").decode()
-    except UnicodeDecodeError:
-        raise bottle.HTTPError(HTTPStatus.BAD_REQUEST) from None
-
-
-def _http_error(error: Any) -> bytes:
-    """The body of an error outside any route."""
-    status = HTTPStatus(error.status_code)
-    if status is HTTPStatus.METHOD_NOT_ALLOWED:
-        bottle.response.set_header("Allow", METHODS)  # bottle's own leaves HEAD out
-    bottle.response.set_header("Content-Type", "application/json")
-    return _json({"error": status.phrase, "message": MESSAGES.get(status, "The request could not be served")})
-
-
-def with_headers(app: WSGIApplication) -> WSGIApplication:
-    """`app` with the headers that every answer has, errors too."""
-
-    def wrapped(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        added = [("X-Content-Type-Options", "nosniff"), *_cors(environ)]
-
-        def start(
-            status: str,
-            headers: list[tuple[str, str]],
-            exc_info: tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None] | None = None,
-        ) -> Callable[[bytes], object]:
-            return start_response(status, [*headers, *added], exc_info)
-
-        return app(environ, start)
-
-    return wrapped
-
-
-def _cors(environ: WSGIEnvironment) -> Iterator[tuple[str, str]]:
-    """Every origin may read the API, without credentials."""
-    if not f"{environ['PATH_INFO']}/".startswith("/api/"):
-        return
-    origin: str = environ.get("HTTP_ORIGIN", "")
-    # An origin that no header may carry is not worth an error.
-    echoed = origin if origin.isascii() and origin.isprintable() else ""
-    yield "Access-Control-Allow-Origin", echoed or "*"
-    if echoed:
-        yield "Vary", "Origin"
-    if environ["REQUEST_METHOD"] == "OPTIONS":
-        yield "Access-Control-Allow-Methods", CORS_METHODS
-        asked = environ.get("HTTP_ACCESS_CONTROL_REQUEST_HEADERS", "").split(",")
-        allowed = [name.strip() for name in asked if name.strip().lower() in CORS_HEADERS]
-        if allowed:
-            yield "Access-Control-Allow-Headers", ", ".join(allowed)
-
-
-class CloseAfter:
-    """Gives the connection back once the body was sent: sending may still read. Peewee opens one when needed."""
-
-    def __init__(self, app: WSGIApplication) -> None:
-        self.app = app
-
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        try:
-            return _Body(self.app(environ, start_response))
-        except BaseException:
-            _give_back_connection()
-            raise
-
-
-class _Body:
-    def __init__(self, parts: Iterable[bytes]) -> None:
-        self.parts = parts
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self.parts)
-
-    def close(self) -> None:
-        """Called by the server after the last part, and when the client went away before it."""
-        try:
-            getattr(self.parts, "close", lambda: None)()
-        finally:
-            _give_back_connection()
-
-
-def _give_back_connection() -> None:
-    bound = database.db.obj
-    if bound is not None and not bound.is_closed():
-        bound.close()

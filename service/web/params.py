@@ -1,21 +1,42 @@
-"""The query string as typed values; or BadRequest, naming the parameter and what it accepts."""
+"""What a request says, as typed values: its query string, its JSON body, and who sent it.
+
+What cannot be accepted is a BadRequest that names the parameter and what it accepts.
+"""
 
 from __future__ import annotations
 
+import json
+import math
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import NamedTuple
+from contextlib import suppress
+from datetime import date, datetime
+from http import HTTPStatus
+from typing import NamedTuple, NoReturn
 from urllib.parse import parse_qsl
+from wsgiref.types import WSGIEnvironment
 
 from service import periods
 from service.config import Settings
-from service.errors import BadRequest
+from service.errors import BadRequest, ServiceError
 from service.queries import catalog, rankings
 
 PERIODS = (*periods.PERIODS, *periods.ALIASES)
 SHOWN_CHARACTERS = 40
+LARGEST_BODY = 100 * 1024  # bytes
+YEARS = range(2000, 2100)  # of dates
+
+
+class Refused(ServiceError):
+    """A request that no route looked into, because HTTP has a status for what is wrong: its body is {error, message},
+    as that of an unknown path."""
+
+    def __init__(self, status: HTTPStatus, message: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = status.phrase
+        self.headers = headers or {}
 
 
 class Request(NamedTuple):
@@ -25,6 +46,52 @@ class Request(NamedTuple):
     now: datetime
     query: Query
     ids: Mapping[str, int] = {}
+    environ: WSGIEnvironment = {}
+
+    @property
+    def api_key(self) -> str:
+        """The header X-API-Key; empty when it is not sent."""
+        return str(self.environ.get("HTTP_X_API_KEY", ""))
+
+    @property
+    def address(self) -> str:
+        """Who sent the request: the other end of the connection, which may be a proxy."""
+        return str(self.environ.get("REMOTE_ADDR", ""))
+
+    def json(self) -> dict[str, object]:
+        """The body, a JSON object. Raises Refused (413, 415, or 400 for malformed JSON); BadRequest for other JSON."""
+        if self.environ.get("CONTENT_TYPE", "").partition(";")[0].strip().lower() != "application/json":
+            raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send a JSON body with Content-Type: application/json")
+        try:
+            body = json.loads(self._body().decode(), parse_float=_finite, parse_constant=_finite)
+        except (ValueError, RecursionError):
+            raise Refused(HTTPStatus.BAD_REQUEST, "The body is not JSON in UTF-8") from None
+        if not isinstance(body, dict):
+            raise BadRequest("The JSON body is not an object: send {...} with the fields by name.")
+        return body
+
+    def _body(self) -> bytes:
+        stated = self.environ.get("CONTENT_LENGTH", "")
+        if not re.fullmatch("[0-9]*", stated):
+            raise Refused(HTTPStatus.BAD_REQUEST, "Content-Length is not a number")
+        if not stated and not self.environ.get("wsgi.input_terminated"):
+            return b""  # reading on would wait for a next request
+        if len(stated) > 9 or int(stated or 0) > LARGEST_BODY:
+            _refuse_large_body()
+        body: bytes = self.environ["wsgi.input"].read(int(stated) if stated else LARGEST_BODY + 1)
+        return body if len(body) <= LARGEST_BODY else _refuse_large_body()
+
+
+def _refuse_large_body() -> NoReturn:
+    raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is larger than {LARGEST_BODY} bytes")
+
+
+def _finite(text: str) -> float:
+    """A number of a JSON body. Raises ValueError for NaN and for what is too large: neither is JSON."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
 
 
 class Query:
@@ -37,11 +104,17 @@ class Query:
         for name, value in parse_qsl(text.encode("latin-1").decode(errors="replace"), keep_blank_values=True):
             self._values[name].append(value)
 
-    def choice(self, name: str, accepted: Sequence[str], default: str) -> str:
-        """One of `accepted`."""
+    def choice(
+        self, name: str, accepted: Sequence[str], default: str | None = None, unsupported: Sequence[str] = ()
+    ) -> str:
+        """One of `accepted`. Without a default it must be given. `unsupported` are values that others accept."""
         value = self._one(name)
         if value is None:
+            if default is None:
+                raise BadRequest(f"The parameter {name} is missing: use one of {', '.join(accepted)}.")
             return default
+        if value in unsupported:
+            raise BadRequest(f"The {name} {value!r} is not supported here: use one of {', '.join(accepted)}.")
         if value not in accepted:
             raise BadRequest(f"Invalid {name} {_shown(value)}: use one of {', '.join(accepted)}.")
         return value
@@ -54,14 +127,35 @@ class Query:
         """What selects the rows of ride waits: by default the canonical name of `period`."""
         return self.choice("mode", rankings.MODES, periods.ALIASES.get(period, period))
 
-    def filter(self) -> str:
+    def filter(self, default: str = catalog.ALL_PARKS) -> str:
         """Which parks."""
-        return self.choice("filter", catalog.FILTERS, catalog.ALL_PARKS)
+        return self.choice("filter", catalog.FILTERS, default)
 
     def limit(self, default: int, maximum: int) -> int:
         """How many rows at most; more than `maximum` gives `maximum`."""
         value = self._whole("limit", f"a whole number, 1 or more (at most {maximum} rows are returned)")
         return default if value is None else min(value, maximum)
+
+    def strict_limit(self, default: int, maximum: int) -> int:
+        """How many rows at most; more than `maximum` is refused."""
+        return self.whole("limit", default, maximum)
+
+    def whole(self, name: str, default: int, maximum: int) -> int:
+        """A whole number from 1 to `maximum`."""
+        accepted = f"a whole number from 1 to {maximum}"
+        value = self._whole(name, accepted) or default
+        if value > maximum:
+            raise BadRequest(f"Invalid {name} {_shown(str(value))}: use {accepted}.")
+        return value
+
+    def option(self, name: str, accepted: Sequence[str]) -> str | None:
+        """One of `accepted`, or None when it is not given."""
+        return None if self._one(name) is None else self.choice(name, accepted)
+
+    def day(self, name: str) -> date | None:
+        """A date, or None when it is not given."""
+        value = self._one(name)
+        return None if value is None else as_day(name, value)
 
     def park_id(self) -> int | None:
         """The one park asked for, or None for all."""
@@ -69,7 +163,12 @@ class Query:
 
     def weighted(self) -> bool:
         """Only "true" is true, in any case."""
-        return (self._one("weighted") or "").lower() == "true"
+        return self.is_true("weighted", "")
+
+    def is_true(self, name: str, default: str) -> bool:
+        """Only "true" is true, in any case."""
+        value = self._one(name)
+        return (default if value is None else value).lower() == "true"
 
     def _whole(self, name: str, accepted: str) -> int | None:
         """A positive whole number, of no more digits than a URL has room for."""
@@ -83,6 +182,15 @@ class Query:
         if len(values) > 1:
             raise BadRequest(f"The parameter {name} is given {len(values)} times: give it once.")
         return values[0] if values else None
+
+
+def as_day(name: str, value: object) -> date:
+    """The date `YYYY-MM-DD` of the parameter or field `name`."""
+    if isinstance(value, str) and re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", value) and int(value[:4]) in YEARS:
+        with suppress(ValueError):
+            return date.fromisoformat(value)
+    accepted = f"a date YYYY-MM-DD of the years {YEARS[0]} to {YEARS[-1]}"
+    raise BadRequest(f"Invalid {name} {_shown(str(value))}: use {accepted}.")
 
 
 def _shown(value: str) -> str:

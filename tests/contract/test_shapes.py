@@ -40,10 +40,21 @@ def validator(path: str, status: str = "200") -> Any:
     # An answer names the sources it was really made of.
     for name in ("data_source", "url"):
         schemas["Attribution"]["properties"][name] = {"type": "string"}
+    schemas["AttributionText"] = {"type": "string", "pattern": "^Data powered by .+ - .+$"}
     # The aliases of periods are accepted by every endpoint.
     waits = schemas["ParksWaitTimesResponse"]["allOf"]
     waits[0]["properties"]["period"]["enum"] += ["7days", "30days"]
     waits[1]["oneOf"][-1]["properties"]["period"]["enum"] += ["7days", "30days"]
+    for name in ("ChartDataResponse", "LongestWaitTimesResponse", "LeastReliableResponse", "HeatmapResponse"):
+        schemas[name]["allOf"][0]["properties"]["period"]["enum"] += ["7days", "30days"]
+    schemas["ParkRidesChartResponse"]["properties"]["period"]["enum"] += ["7days", "30days"]
+    for name in ("ParkDetailsResponse", "RideDetailsResponse"):
+        whole, shapes = schemas[name]["allOf"]
+        whole["properties"]["period"]["enum"] += ["7days", "30days"]
+        shapes["oneOf"][-1]["properties"]["period"]["enum"] += ["7days", "30days"]
+    # Live is today so far, where the frontend links to it.
+    whole["properties"]["period"]["enum"].append("live")
+    shapes["oneOf"][0]["properties"]["period"]["enum"].append("live")
     # Two modes the predecessor left empty have the rows of today and of past periods.
     ride_waits = schemas["RidesWaitTimesResponse"]["allOf"][1]["oneOf"]
     ride_waits[1]["properties"]["mode"]["enum"].append("peak-times")
@@ -82,11 +93,14 @@ def fill(world: World, park_id: int) -> None:
             world.day_of(ride_id, said, start, [5, 10, None, None, 20, 35, 60, 25])
 
 
-def check(client: Client, path: str, query: str = "", *, rows: bool = True) -> None:
+def check(
+    client: Client, path: str, query: str = "", *, rows: bool = True, described_as: str | None = None
+) -> None:
     response = client.get(f"{path}?{query}")
     assert response.status == 200, response.json
     body = response.json
-    problems = [f"{list(error.absolute_path)}: {error.message}" for error in leaves(validator(path).iter_errors(body))]
+    described = validator(described_as or path)
+    problems = [f"{list(error.absolute_path)}: {error.message}" for error in leaves(described.iter_errors(body))]
     assert not problems, f"{path}?{query}\n" + "\n".join(problems)
     if rows:
         assert body["data"], f"{path}?{query} lists nothing, so that nothing was looked at"

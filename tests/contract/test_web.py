@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 from collections.abc import Iterator
@@ -12,23 +13,30 @@ from typing import Any
 
 import pytest
 from peewee import OperationalError
+from factories import World
 from wsgi_client import Client
 
 from service import clock, database
 from service.config import Settings
 from service.errors import NotFound, Unavailable
 from service.models import Park, ServiceState
+from service.monitoring import health
 from service.queries import catalog, rankings
 from service.web import app as web
+from service.web import http
+from service.web.params import Query, Refused, Request
 
 NOW = datetime(2025, 5, 18, 15, tzinfo=UTC)
 
 RANKINGS = ["/api/parks/downtime", "/api/parks/waittimes", "/api/rides/downtime", "/api/rides/waittimes"]
-QUESTIONS = [*RANKINGS, "/api/live/status-summary"]
-API = ["/api/health", *QUESTIONS]
+ATTRIBUTED = [*RANKINGS, "/api/live/status-summary"]
+QUESTIONS = [*ATTRIBUTED, "/api/search/index"]
+API = ["/api/health", "/api/openapi.json", *QUESTIONS]
+COMMANDS = ["/api/audit/run", "/api/audit/verify"]
 EVERYTHING = ["/", *API]
 NOWHERE = [
     "/api", "/api/", "/api/parks", "/api/rides", "/api/health/", "/api/parks/downtime/", "/api/parks/downtime/1",
+    "/api/audit", "/api/search", "/api/trends/", "/api/parks/-1/details", "/api/rides/abc/details",
     "/API/health", "//api/health", "/api//health", "/api/../api/health", "/favicon.ico", "/api/health\0", "/*",
 ]
 
@@ -129,8 +137,9 @@ def test_ride_waits_name_period_and_mode(client: Client, query: str, period: str
 def test_status_summary_envelope(client: Client) -> None:
     nothing = {"OPERATING": 0, "DOWN": 0, "CLOSED": 0, "REFURBISHMENT": 0, "PARK_CLOSED": 0, "total": 0}
     body = client.get("/api/live/status-summary").json
-    assert set(body) == {"success", "filter", "status_summary", "attribution"}
+    assert set(body) == {"success", "filter", "span", "status_summary", "attribution"}
     assert body["status_summary"] == nothing
+    assert body["span"] == {"start": "2025-05-18T13:00:00Z", "end": "2025-05-18T15:00:00Z", "label": "last 2 hours"}
     body = client.get("/api/live/status-summary?park_id=7&filter=disney-universal").json
     assert (body["park_id"], body["filter"], body["status_summary"]) == (7, "disney-universal", nothing)
 
@@ -151,12 +160,59 @@ def test_one_request_reads_the_clock_once(client: Client, monkeypatch: pytest.Mo
         assert len(reads) == count
 
 
-@pytest.mark.parametrize("path", QUESTIONS)
+@pytest.mark.parametrize("path", ATTRIBUTED)
 def test_question_sees_one_state_of_the_database(client: Client, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     inside: list[bool] = []
     monkeypatch.setattr(catalog, "attribution", lambda _: inside.append(database.db.in_transaction()) or {})
     assert client.get(path).status == 200
     assert inside == [True]
+
+
+def test_search_index_of_nothing(client: Client) -> None:
+    assert client.get("/api/search/index").json == {
+        "success": True,
+        "parks": [],
+        "rides": [],
+        "meta": {"park_count": 0, "ride_count": 0, "last_updated": "2025-05-18T15:00:00Z"},
+    }
+
+
+def test_search_index_lists_what_is_active_by_name(client: Client) -> None:
+    world = World(5)
+    zebra, apple, closed, alone = (world.park(is_active=active) for active in (True, True, False, True))
+    names = [(zebra, "zebra Land"), (apple, "Apple Land"), (closed, "Closed"), (alone, "\u00c9cole")]
+    world.parks = [park._replace(name=name) for park, (_, name) in zip(world.parks, names, strict=True)]
+    world.parks[0] = world.parks[0]._replace(city="Paris", state_province=None)
+    world.parks[3] = world.parks[3]._replace(city=None, state_province=None)
+    show, coaster, twin = world.ride(zebra, category="SHOW"), world.ride(apple), world.ride(zebra)
+    world.ride(apple, is_active=False), world.ride(closed)
+    named = {show: "the Show", coaster: "Coaster", twin: "Coaster"}
+    world.rides = [ride._replace(name=named.get(ride.ride_id, ride.name)) for ride in world.rides]
+    world.store()
+    body = client.get("/api/search/index").json
+    assert [(park["id"], park["name"], park["location"]) for park in body["parks"]] == [
+        (apple, "Apple Land", "Town, ST"), (zebra, "zebra Land", "Paris"), (alone, "\u00c9cole", ""),
+    ]
+    assert [(ride["id"], ride["name"], ride["park_id"], ride["park_name"]) for ride in body["rides"]] == [
+        (coaster, "Coaster", apple, "Apple Land"), (twin, "Coaster", zebra, "zebra Land"),
+        (show, "the Show", zebra, "zebra Land"),
+    ]
+    assert body["parks"][0] | {"type": "park", "url": f"/park-detail.html?id={apple}"} == body["parks"][0]
+    assert body["rides"][0] | {"type": "ride", "url": f"/ride-detail.html?id={coaster}"} == body["rides"][0]
+    assert body["meta"] == {"park_count": 3, "ride_count": 3, "last_updated": "2025-05-18T15:00:00Z"}
+
+
+def test_search_index_that_fails_is_empty(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(catalog, "searchable_rides", raising(RuntimeError("secret")))
+    response = client.get("/api/search/index")
+    assert response.status == 500
+    assert response.json == {
+        "success": False,
+        "error": "Internal server error",
+        "parks": [],
+        "rides": [],
+        "meta": {"park_count": 0, "ride_count": 0, "last_updated": "2025-05-18T15:00:00Z"},
+    }
 
 
 # --- parameters ------------------------------------------------------------------------------------------------------
@@ -265,10 +321,113 @@ def test_other_methods_are_not_allowed(client: Client, method: str, path: str) -
     assert response.json["error"] == "Method Not Allowed" and response.json["message"]
 
 
+@pytest.mark.parametrize("path", COMMANDS)
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "DELETE", "TRACE"])
+def test_commands_are_posted_only(client: Client, method: str, path: str) -> None:
+    response = client.request(method, path)
+    assert response.status == 405
+    assert response.headers["Allow"] == "OPTIONS, POST"
+    assert method == "HEAD" or response.json["error"] == "Method Not Allowed"
+
+
 @pytest.mark.parametrize("path", [*EVERYTHING, "/api/parks/downtime?period=x", "/nowhere"])
-def test_head_is_get_without_the_body(client: Client, path: str) -> None:
+def test_head_is_get_without_the_body(client: Client, monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    monkeypatch.setattr(health, "disk_space", lambda _: {"status": "unknown"})  # it fills up between two requests
     head, get = client.request("HEAD", path), client.get(path)
     assert (head.status, head.headers, head.body) == (get.status, get.headers, b"")
+
+
+# --- bodies ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def echo(client: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Client:
+    """The API with one more command, that gives back the body it was sent."""
+
+    def answer(request: Request) -> Any:
+        sent = request.json()
+        return lambda: {"success": True, "sent": sent}
+
+    monkeypatch.setitem(web.COMMANDS, "/api/echo", answer)
+    return Client(web.create_app(settings))
+
+
+def test_json_object_is_read(echo: Client) -> None:
+    for body in ({}, {"a": [1, 2.5, None, "\u00e9"], "b": {"c": True}}):
+        assert echo.post("/api/echo", body).json == {"success": True, "sent": body}
+
+
+@pytest.mark.parametrize("kind", [
+    "application/json", "APPLICATION/JSON", "application/json; charset=utf-8", " application/json ;x=1",
+])
+def test_json_may_be_named_in_any_case_and_with_parameters(echo: Client, kind: str) -> None:
+    assert echo.post("/api/echo", {}, content_type=kind).status == 200
+
+
+@pytest.mark.parametrize("kind", [
+    "", "text/plain", "text/html", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x",
+    "application/jsonp", "json",
+])
+def test_other_content_is_refused(echo: Client, kind: str) -> None:
+    response = echo.post("/api/echo", {}, content_type=kind)
+    assert response.status == 415
+    assert response.json["error"] == "Unsupported Media Type" and "application/json" in response.json["message"]
+
+
+@pytest.mark.parametrize("body", [
+    b"", b" ", b"{", b'{"a": 1', b"{'a': 1}", b'{"a": NaN}', b'{"a": -Infinity}', b'{"a": 1e999}', b"\xff\xfe{}",
+    b'{"a": "\xe9"}', b"[" * 50_000, b'{"a": ' + b"9" * 5000 + b"}", "{}".encode("utf-16"), b"{}{}",
+])
+def test_malformed_json_is_refused(echo: Client, body: bytes) -> None:
+    response = echo.post("/api/echo", body)
+    assert response.status == 400
+    assert response.json["error"] == "Bad Request" and response.json["message"]
+
+
+@pytest.mark.parametrize("body", [None, [], [{}], "text", 1, 1.5, True])
+def test_json_that_is_no_object_is_refused(echo: Client, body: object) -> None:
+    response = echo.post("/api/echo", body)
+    assert response.status == 400
+    assert response.json["success"] is False and "object" in response.json["error"]
+
+
+def test_large_body_is_refused(echo: Client) -> None:
+    for size, status in ((100 * 1024, 200), (100 * 1024 + 1, 413)):
+        body = b'{"a": "' + b"x" * (size - 9) + b'"}'
+        assert len(body) == size
+        response = echo.post("/api/echo", body)
+        assert response.status == status
+    assert response.json["error"] == "Request Entity Too Large" and response.json["message"]
+
+
+def posted(body: bytes, **environ: object) -> Request:
+    sent = {"CONTENT_TYPE": "application/json", "wsgi.input": io.BytesIO(body), **environ}
+    return Request(Settings(), NOW, Query(""), {}, sent)
+
+
+@pytest.mark.parametrize(("length", "status"), [
+    ("9" * 30, 413), ("102401", 413), ("-1", 400), ("x", 400), ("1 0", 400),
+])
+def test_stated_length_is_looked_at_before_the_body(length: str, status: int) -> None:
+    with pytest.raises(Refused) as caught:
+        posted(b"{}", CONTENT_LENGTH=length).json()
+    assert caught.value.status == status
+
+
+def test_body_without_a_stated_length_is_read_where_the_server_knows_its_end() -> None:
+    assert posted(b'{"a": 1}', **{"wsgi.input_terminated": True}).json() == {"a": 1}
+    with pytest.raises(Refused, match="larger"):
+        posted(b" " * 200_000, **{"wsgi.input_terminated": True}).json()
+    with pytest.raises(Refused, match="not JSON"):
+        posted(b'{"a": 1}').json()
+
+
+@pytest.mark.parametrize("path", COMMANDS)
+def test_commands_look_at_their_body(client: Client, path: str) -> None:
+    assert client.request("POST", path).status == 415
+    assert client.post(path, b"{").status == 400
+    assert client.post(path, []).status == 400
+    assert client.post(path, b"x" * 200_000).status == 413
 
 
 # --- CORS ------------------------------------------------------------------------------------------------------------
@@ -303,9 +462,18 @@ def test_preflight(client: Client, path: str) -> None:
     assert "Access-Control-Max-Age" not in response.headers
 
 
+def test_preflight_of_a_command(client: Client) -> None:
+    response = client.request("OPTIONS", "/api/audit/run", origin="https://parks.example")
+    assert (response.status, response.body) == (200, b"")
+    assert response.headers["Allow"] == "OPTIONS, POST"
+    assert response.headers["Access-Control-Allow-Methods"] == "GET, OPTIONS, POST"
+
+
 def test_options_asks_no_database(unreachable: Client) -> None:
-    for path in EVERYTHING:
-        assert unreachable.request("OPTIONS", path).status == 200
+    for path in [*EVERYTHING, *COMMANDS, "/api/parks/1/details", "/api/rides/1/details"]:
+        response = unreachable.request("OPTIONS", path)
+        assert (response.status, response.body) == (200, b"")
+        assert response.headers["Content-Type"] == "text/plain"
 
 
 @pytest.mark.parametrize("origin", ["a\r\nX-Bad: 1", "a\x01b", "\xff", "", "\0"])
@@ -335,6 +503,7 @@ def test_unreachable_database_is_unhealthy(unreachable: Client) -> None:
 
 def test_database_without_tables(tmp_path: Path) -> None:
     before = database.db.obj
+    (tmp_path / "empty.db").touch()
     settings = Settings(database_url=f"sqlite:///{tmp_path}/empty.db")
     database.open_database(settings, read_only=True)
     client = Client(web.create_app(settings))
@@ -460,7 +629,7 @@ def test_connection_is_kept_while_the_body_is_sent(client: Client) -> None:
         start_response("200 OK", [("Content-Type", "text/plain")])
         return (str(Park.select().count()).encode() for _ in range(3))
 
-    body = web.CloseAfter(streaming)({}, lambda *_: lambda _: None)
+    body = http.CloseAfter(streaming)({}, lambda *_: lambda _: None)
     assert next(iter(body)) == b"0"
     assert not database.db.is_closed()
     body.close()  # type: ignore[attr-defined]
@@ -473,6 +642,7 @@ def test_connection_is_kept_while_the_body_is_sent(client: Client) -> None:
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[pytest.MonkeyPatch]:
     before = database.db.obj
+    (tmp_path / "x.db").touch()
     monkeypatch.setenv("DATABASE_URL", f"sqlite:///{tmp_path}/x.db")
     monkeypatch.setattr(logging, "basicConfig", lambda **_: None)
     yield monkeypatch
@@ -490,6 +660,8 @@ def test_application_replays_and_cannot_write(environment: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize(("name", "value"), [
     ("PORT", "x"), ("DATABASE_URL", "postgres://x"), ("SNAPSHOT_INTERVAL_MINUTES", "7"), ("REPLAY_NOW", "noon"),
+    ("FRONTEND_DIR", "/nowhere"), ("API_KEYS", ", ,"), ("API_RATE_LIMIT_PER_HOUR", "many"),
+    ("API_RATE_LIMIT_PER_DAY", "-1"),
 ])
 def test_bad_setting_is_one_sentence(
     environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
@@ -500,3 +672,5 @@ def test_bad_setting_is_one_sentence(
     assert caught.value.code == 4
     said = capsys.readouterr().err
     assert name in said and said.count("\n") == 1
+    assert web.exit_code_at_start() == 2
+    assert capsys.readouterr().err == said

@@ -19,6 +19,23 @@ def test_every_period_is_accepted_as_it_is_written(period: str) -> None:
     assert Query(f"period={period}").period() == period
 
 
+def test_a_choice_without_a_default_must_be_given() -> None:
+    assert Query("type=b").choice("type", ("a", "b")) == "b"
+    assert refusal("", "choice", "type", ("a", "b")) == "The parameter type is missing: use one of a, b."
+    assert refusal("type=", "choice", "type", ("a", "b")) == "Invalid type '': use one of a, b."
+
+
+def test_a_value_that_only_others_accept_is_called_unsupported() -> None:
+    message = refusal("period=live", "choice", "period", ("today", "yesterday"), "today", ("live",))
+    assert message == "The period 'live' is not supported here: use one of today, yesterday."
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "abc", "1.5", "", "101", "9" * 3000])
+def test_a_strict_limit_is_not_clamped(value: str) -> None:
+    assert refusal(f"limit={value}", "strict_limit", 50, 100).endswith("use a whole number from 1 to 100.")
+    assert [Query(text).strict_limit(50, 100) for text in ("", "limit=1", "limit=100")] == [50, 1, 100]
+
+
 def test_without_a_period_it_is_live() -> None:
     assert Query("").period() == "live"
 

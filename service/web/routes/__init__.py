@@ -7,6 +7,7 @@ a wrong parameter is refused without it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 
 from service.periods import Span, iso_utc
 from service.queries import catalog
@@ -27,6 +28,17 @@ def ranking(question: Question, **parts: Callable[[Standings], object]) -> Body:
         "span": span_of(standings.span),
         "attribution": catalog.attribution(question.now),
         **{name: part(standings) for name, part in parts.items()},
+    }
+
+
+def page(period: str, span: Span, now: datetime, document: Body) -> Body:
+    """The envelope of what is said of one park or ride over a period."""
+    return {
+        "success": True,
+        "period": period,
+        "span": span_of(span),
+        "attribution": catalog.attribution(now),
+        **document,
     }
 
 

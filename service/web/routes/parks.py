@@ -1,11 +1,15 @@
-"""Rankings of parks."""
+"""Rankings of parks, and the pages of one."""
 
-from service.queries import rankings
-from service.queries.rankings import Question
-from service.web.params import Request
-from service.web.routes import Answer, ranking
+from collections.abc import Callable
+
+from service.queries import catalog, rankings, roster
+from service.queries.details import CHARTS, DOWNTIME, park_details, rides_chart
+from service.queries.rankings import Question, Standings
+from service.web.params import PERIODS, Request
+from service.web.routes import Answer, Body, page, ranking
 
 DEFAULT_ROWS, MOST_ROWS = 50, 100
+CHART_PERIODS = tuple(period for period in PERIODS if period != "live")
 
 
 def downtime(request: Request) -> Answer:
@@ -27,3 +31,35 @@ def waittimes(request: Request) -> Answer:
     period, park_filter = query.period(), query.filter()
     question = Question(period, park_filter, "avg_wait_minutes", query.limit(DEFAULT_ROWS, MOST_ROWS), request.now)
     return lambda: ranking(question, data=rankings.parks_by_wait)
+
+
+def rides(request: Request) -> Answer:
+    """The rides that a park's score is made of, and those it leaves out."""
+    park_id, now = request.ids["park_id"], request.now
+    return lambda: {"success": True, **roster.park_rides(park_id, now), "attribution": catalog.attribution(now)}
+
+
+def details(request: Request) -> Answer:
+    """What a park is, how it does now, and what its shame score of a period is made of."""
+    return _of_park(request, request.query.period(), park_details)
+
+
+def rides_charts(request: Request) -> Answer:
+    """A park's rides side by side, by hour or by day."""
+    park_id, query = request.ids["park_id"], request.query
+    period = query.choice("period", CHART_PERIODS, "yesterday")
+    chart_type = query.choice("type", CHARTS, DOWNTIME)
+    echoed: Body = {"park_id": park_id, "chart_type": chart_type}
+    chart = _of_park(request, period, lambda asked: rides_chart(asked, chart_type))
+    return lambda: echoed | chart()
+
+
+def _of_park(request: Request, period: str, document: Callable[[Standings], Body]) -> Answer:
+    """`document` of the park in the path, in its envelope."""
+    question = Question(period, catalog.ALL_PARKS, "shame_score", MOST_ROWS, request.now, request.ids["park_id"])
+
+    def answer() -> Body:
+        asked = Standings(question)
+        return page(period, asked.span, request.now, document(asked))
+
+    return answer

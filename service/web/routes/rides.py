@@ -1,9 +1,10 @@
-"""Rankings of rides."""
+"""Rankings of rides, and the page of one."""
 
 from service.queries import rankings
 from service.queries.rankings import Question
-from service.web.params import Request
-from service.web.routes import Answer, ranking
+from service.queries.ride_details import RideSpan, ride_details
+from service.web.params import PERIODS, Request
+from service.web.routes import Answer, Body, page, ranking
 
 DEFAULT_ROWS, MOST_ROWS = 100, 200
 
@@ -25,3 +26,15 @@ def waittimes(request: Request) -> Answer:
     park_filter = query.filter()
     question = Question(mode, park_filter, "avg_wait_minutes", query.limit(DEFAULT_ROWS, MOST_ROWS), request.now)
     return lambda: ranking(question, data=rankings.rides_by_wait) | {"period": period, "mode": mode}
+
+
+def details(request: Request) -> Answer:
+    """What a ride is, and how it did over a period; live is today so far."""
+    ride_id, now = request.ids["ride_id"], request.now
+    period = request.query.choice("period", PERIODS, "today")
+
+    def answer() -> Body:
+        asked = RideSpan(ride_id, period, now)
+        return page(period, asked.span, now, ride_details(asked))
+
+    return answer
