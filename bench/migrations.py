@@ -33,6 +33,7 @@ from service.jobs.marks import atomically  # noqa: E402
 from service.jobs.store import READING_FIELDS  # noqa: E402
 from service.models import RideStatusSnapshot  # noqa: E402
 from service.queries import state  # noqa: E402
+from service.schema.statements import Statement  # noqa: E402
 from tests.mariadb import PrivateMariaDB  # noqa: E402
 
 WAIT_BAR_SECONDS = 2
@@ -282,10 +283,10 @@ def _measure(
 def _round(cursor: Any, settings: Settings, step: Step, rows: int) -> Round:
     """The migration and its rollback by the guard, then both by hand; the tables are as they were after each."""
     step.fill(cursor, rows)
-    (up,) = schema.plans(settings).values()
+    ((up, _),) = schema.plans(settings).values()
     guard_up = _seconds(cursor, lambda: schema.upgrade(settings, schema.Options(say=_silent)))
     step.revise(cursor)
-    (down,) = schema.plans(settings, undo=True).values()
+    ((down, _),) = schema.plans(settings, undo=True).values()
     guard_down = _seconds(cursor, lambda: schema.downgrade(settings, options=schema.Options(say=_silent)))
     step.fill(cursor, rows)
     hand_up = _seconds(cursor, lambda: _by_hand(cursor, up))
@@ -294,7 +295,7 @@ def _round(cursor: Any, settings: Settings, step: Step, rows: int) -> Round:
     return Round(guard_up, hand_up, guard_down, hand_down)
 
 
-def _by_hand(cursor: Any, statements: list[schema.Statement]) -> None:
+def _by_hand(cursor: Any, statements: list[Statement]) -> None:
     for statement in statements:
         cursor.execute(statement.sql, statement.parameters)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
@@ -108,6 +108,18 @@ def down(settings: Settings, to: str | None, dry_run: bool, force: bool, wait: i
 
 
 @migrate.command()
+@click.option("--as", "outcome", type=click.Choice(["done", "undone"]), required=True, help="How the database is now.")
+@click.confirmation_option(prompt="Is the database as that says? Nothing else is looked at.")
+@wait_option
+@click.pass_obj
+def resolve(settings: Settings, outcome: str, wait: int) -> None:
+    """Say how you have mended, by hand, a migration that could neither be finished nor taken back."""
+    _open(settings)
+    name = schema.resolve(settings, _options(wait, False), done=outcome == "done")
+    click.echo(f"{name} is {outcome}." if name else "No migration was cut short: nothing to resolve.")
+
+
+@migrate.command()
 @click.argument("name")
 @click.option("--auto", is_flag=True, help="Draft what the models have and the migrations do not make.")
 @click.pass_obj
@@ -155,12 +167,12 @@ def _compare() -> None:
         raise Unavailable(f"All migrations are applied, but the schema differs: {'; '.join(drift.differences)}.")
 
 
-def _sql(plans: Mapping[str, Sequence[schema.Statement]]) -> list[str]:
-    """The statements of each migration, as a script with its name as a comment."""
+def _sql(plans: Mapping[str, schema.Planned]) -> list[str]:
+    """The statements of each migration, as a script with its name, and what to mind, as comments."""
     lines = []
-    for name, statements in plans.items():
-        lines.append(f"-- {name}")
-        for statement in statements:
+    for name, planned in plans.items():
+        lines += [f"-- {name}", *(f"-- {warning}" for warning in planned.warnings)]
+        for statement in planned.statements:
             values = f"  -- {list(statement.parameters)}" if statement.parameters else ""
             lines.append(f"{statement};{values}")
     return lines

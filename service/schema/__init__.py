@@ -7,24 +7,25 @@ from service.schema.files import find_folder, findings, migration_names
 from service.schema.lock import WAIT_SECONDS
 from service.schema.runner import (
     Options,
+    Planned,
     State,
     applied,
     downgrade,
     ensure_current,
     pending,
     plans,
+    resolve,
     states,
     undone,
     unfinished,
     upgrade,
 )
-from service.schema.statements import Statement
 
 __all__ = [
     "Drift",
     "Options",
+    "Planned",
     "State",
-    "Statement",
     "WAIT_SECONDS",
     "applied",
     "compare",
@@ -38,6 +39,7 @@ __all__ = [
     "migration_names",
     "pending",
     "plans",
+    "resolve",
     "server",
     "size_bytes",
     "states",

@@ -1,9 +1,10 @@
-"""Executing one statement on a live MySQL or MariaDB database: nobody waits long for it, and it says how far it is."""
+"""The session that migrations run in, and executing one statement in it: nobody waits long for it, and it says how far
+it is."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from time import monotonic, sleep
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from peewee import MySQLDatabase, OperationalError, PeeweeException
 
 from service import database
+from service.errors import ServiceError
 from service.schema.saying import SECONDS_BETWEEN_LINES, Say
 from service.schema.statements import Statement, unwatched
 
@@ -22,19 +24,78 @@ LOCK_TIMEOUT = 1205
 
 FIRST_LINE_SECONDS = 3
 
+# Under these the server quotes names, or backslashes, otherwise than we read and write them, or leaves settings of
+# tables out of SHOW CREATE TABLE. The second line stands for sets of others, which the server adds by itself.
+MISLEADING_MODES = {
+    "ANSI_QUOTES", "NO_BACKSLASH_ESCAPES", "NO_KEY_OPTIONS", "NO_TABLE_OPTIONS", "NO_FIELD_OPTIONS",
+    "ANSI", "DB2", "MAXDB", "MSSQL", "MYSQL323", "MYSQL40", "ORACLE", "POSTGRESQL",
+}  # fmt: skip
+
+# What a function of a migration finds shut: each would end the transaction, or reach the server past the watch.
+SHUT = ("begin", "commit", "rollback", "cursor", "connection", "close")
+
 
 @contextmanager
 def patience(bound: Any) -> Iterator[None]:
-    """Let statements of this connection wait for a table's lock for a second only."""
+    """Let statements of this connection wait for a table's lock for a second only, in a session fit for migrations."""
     if not database.is_mysql():
         yield
         return
+    fresh_session(bound)
     bound.execute_sql(f"SET SESSION lock_wait_timeout = {LOCK_SECONDS}")
     try:
         yield
     finally:
         with suppress(PeeweeException):  # a connection that is gone needs no such care
-            bound.execute_sql("SET SESSION lock_wait_timeout = DEFAULT")
+            bound.execute_sql("SET SESSION lock_wait_timeout = DEFAULT, sql_mode = DEFAULT")
+
+
+def fresh_session(bound: Any) -> None:
+    """Give the session of a MySQL or MariaDB connection the settings that every migration begins with, whatever the one
+    before it set. Not inside a transaction."""
+    if not isinstance(bound, MySQLDatabase):
+        return
+    unwatched(bound, "SET SESSION foreign_key_checks = 1, unique_checks = 1, autocommit = 1, sql_mode = DEFAULT")
+    (modes,) = unwatched(bound, "SELECT @@SESSION.sql_mode").fetchone()
+    kept = [mode for mode in modes.split(",") if mode.upper() not in MISLEADING_MODES]
+    unwatched(bound, "SET SESSION sql_mode = %s", (",".join(kept),))
+
+
+@contextmanager
+def bar_commits(bound: Any) -> Iterator[None]:
+    """Meanwhile `bound` can neither commit nor be reached past its `execute_sql`; models and atomic() go through that.
+
+    Whoever tries gets a ServiceError.
+    """
+    send, had = bound.execute_sql, "execute_sql" in vars(bound)
+
+    def execute(*args: Any, **kwargs: Any) -> Any:
+        opened = {name: vars(bound).pop(name) for name in SHUT if name in vars(bound)}
+        try:
+            return send(*args, **kwargs)
+        finally:
+            vars(bound).update(opened)
+
+    vars(bound).update({name: _refuser(name) for name in SHUT}, execute_sql=execute)
+    try:
+        yield
+    finally:
+        for name in SHUT:
+            del vars(bound)[name]
+        if had:
+            bound.execute_sql = send
+        else:
+            del bound.execute_sql
+
+
+def _refuser(name: str) -> Callable[..., Any]:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise ServiceError(
+            f"a migration's function may not commit, nor go round the guard: it calls database.{name}(), where"
+            " database.execute_sql, models and database.atomic() may be used"
+        )
+
+    return refuse
 
 
 def change_schema(bound: Any, statement: Statement, say: Say) -> Any:

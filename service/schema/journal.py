@@ -7,14 +7,16 @@ import getpass
 import json
 import os
 import socket
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final, NamedTuple, cast
 
-from peewee import AutoField, CharField, TextField
+from peewee import SQL, AutoField, CharField, Field, IntegerField, TextField
 
 from service import clock, database
+from service.errors import Unavailable
 from service.models.base import COLLATION, ENGINE, Base, UtcField
-from service.schema.statements import UP, Statement
+from service.schema.statements import UP, Statement, unwatched
 from service.schema.structure import Structure
 
 RUNNING: Final = "running"
@@ -26,16 +28,23 @@ RESTORED: Final = "restored"
 class Plan(NamedTuple):
     """What a rehearsal found that a migration will do.
 
-    `schema` are its statements that change the schema, each with the fingerprint of the structure after it.
+    `schema` are its statements that change the schema, each with the fingerprint of the structure after it; `blocking`
+    are those of them that keep others from writing to their table while they run.
     """
 
     statements: list[Statement]
     schema: list[tuple[Statement, str]]
+    blocking: tuple[Statement, ...] = ()
 
     @property
     def created(self) -> set[str]:
         """The tables it makes."""
         return {name for statement, _ in self.schema if (name := statement.created)}
+
+    @property
+    def touched(self) -> set[str]:
+        """The tables whose structure it changes."""
+        return {name for statement, _ in self.schema if (name := statement.table)}
 
 
 class _LongTextField(TextField):
@@ -57,6 +66,10 @@ class MigrationRun(Base):
     status = CharField(max_length=10)
     before = _LongTextField(null=True)
     plan = _LongTextField(null=True)
+    # Of the statements that change the schema: how many were begun, how many completed, and the one begun last.
+    steps_begun = IntegerField(default=0, constraints=[SQL("DEFAULT 0")])
+    steps_done = IntegerField(default=0, constraints=[SQL("DEFAULT 0")])
+    step = _LongTextField(null=True)
 
     class Meta:
         table_name = "migration_log"
@@ -96,6 +109,24 @@ def note(name: str, checksum: str, at: datetime) -> None:
     run.save()
 
 
+def begin_step(run: MigrationRun, statement: Statement) -> None:
+    """Note that a statement that changes the schema is sent: whether nothing takes it back must be known afterwards."""
+    run.steps_begun, run.step = run.steps_done + 1, statement.sql
+    _write(run, {MigrationRun.steps_begun: run.steps_begun, MigrationRun.step: run.step})
+
+
+def finish_step(run: MigrationRun) -> None:
+    """Note that it is done."""
+    run.steps_done = run.steps_begun
+    _write(run, {MigrationRun.steps_done: run.steps_done})
+
+
+def _write(run: MigrationRun, values: Mapping[Field[Any], object]) -> None:
+    """Past the watch, which stands before the database while a migration runs."""
+    sql, parameters = MigrationRun.update(values).where(MigrationRun.run_id == run.run_id).sql()
+    unwatched(database.db.obj, sql, parameters)
+
+
 def begin_restoring(run: MigrationRun) -> None:
     """Note that a run is being taken back: from now on it is not to be carried on."""
     run.status = RESTORING
@@ -104,7 +135,7 @@ def begin_restoring(run: MigrationRun) -> None:
 
 def finish(run: MigrationRun, status: str = DONE) -> None:
     """Note how a run ended."""
-    run.status, run.finished_at, run.before, run.plan = status, clock.now(), None, None
+    run.status, run.finished_at, run.before, run.plan, run.step = status, clock.now(), None, None, None
     run.save()
 
 
@@ -112,12 +143,14 @@ def unfinished() -> MigrationRun | None:
     """The run that was cut short, if there is one."""
     if not _exists():
         return None
-    return MigrationRun.get_or_none(MigrationRun.status << (RUNNING, RESTORING))
+    return MigrationRun.get_or_none(MigrationRun.status.not_in((DONE, RESTORED)))
 
 
 def before(run: MigrationRun) -> Structure:
-    """The structure before a run that was cut short."""
-    found: Structure = json.loads(run.before or "{}")
+    """The structure before a run that was cut short. Raises Unavailable for a run that another release has noted."""
+    if run.before is None or run.status not in (RUNNING, RESTORING):
+        raise Unavailable(f"{run.name} was cut short under another release, whose `cli migrate` can mend it.")
+    found: Structure = json.loads(run.before)
     return found
 
 
@@ -125,7 +158,7 @@ def plan(run: MigrationRun) -> Plan | None:
     """What a run that was cut short would have done; None where that was not rehearsed."""
     if run.plan is None:
         return None
-    statements, schema = json.loads(run.plan)
+    statements, schema, *_ = json.loads(run.plan)
     return Plan(
         [Statement(sql, tuple(values)) for sql, values in statements],
         [(Statement(sql, tuple(values)), mark) for (sql, values), mark in schema],

@@ -17,8 +17,10 @@ from service.schema.files import checksum
 from service.schema.journal import MigrationRun
 from service.schema.router import Runs
 from service.schema.saying import Say
-from service.schema.statements import DOWN, UP
+from service.schema.statements import DOWN, UP, Kind, Statement
 from service.schema.structure import Structure, fingerprint, lost, restore, structure
+
+BY_HAND = "Mend it by hand, then say which it is: `cli migrate resolve --as done` or `--as undone`."
 
 
 def complete(bound: Any, run: MigrationRun) -> None:
@@ -29,14 +31,52 @@ def complete(bound: Any, run: MigrationRun) -> None:
 
 
 def take_back(bound: Any, run: MigrationRun, say: Say) -> None:
-    """Leave nothing of a migration. Raises ServiceError, and changes nothing, where something is gone already."""
-    if gone := lost(journal.before(run), structure(bound)):
-        raise ServiceError(f"{run.name} cannot be taken back, because {', '.join(gone)} went.")
+    """Leave nothing of a migration. Raises ServiceError, and changes nothing, where something has happened that nothing
+    takes back; and, where its rows or tables do not allow it, saying which statement failed."""
+    before, plan = journal.before(run), journal.plan(run)
+    if happened := _final(run, structure(bound)) or ", ".join(lost(before, structure(bound))):
+        raise ServiceError(
+            f"{run.name} cannot be taken back, because of {happened}: run the command again to carry it on."
+        )
     journal.begin_restoring(run)
-    plan = journal.plan(run)
-    restore(bound, journal.before(run), say, None if plan is None else plan.created)
-    kept_rows.put_back(bound, say)
+    try:
+        restore(bound, before, say, None if plan is None else plan.touched)
+        kept_rows.put_back(bound, say)
+    except PeeweeException as error:
+        raise _stuck(f"{run.name} could not be taken back", error) from error
     journal.finish(run, journal.RESTORED)
+
+
+def _stuck(what: str, error: PeeweeException) -> ServiceError:
+    """What to say when the database refuses, without what led to it, which was said before."""
+    reason = database.explained(type(error)(*error.args))
+    return type(reason)(f"{what}: {str(reason).rstrip('.')}. {BY_HAND}")
+
+
+def _final(run: MigrationRun, now: Structure) -> str:
+    """The statement that has happened though nothing takes it back; empty without one."""
+    statements = _steps(run)
+    done = statements[: run.steps_done]
+    if run.steps_begun > run.steps_done and not _is_before_step(run, now):
+        done = statements[: run.steps_begun]
+    return next((f"`{str(one)[:100]}`" for one in done if one.kind is Kind.FINAL), "")
+
+
+def _steps(run: MigrationRun) -> list[Statement]:
+    """The statements that change the schema; without a rehearsal only the one begun last is known, which for one that
+    nothing takes back is all there is on the way up."""
+    plan = journal.plan(run)
+    if plan is not None:
+        return [statement for statement, _ in plan.schema]
+    return [Statement(run.step or "")] * run.steps_begun
+
+
+def _is_before_step(run: MigrationRun, now: Structure) -> bool:
+    """Whether the structure is that before the statement begun last."""
+    before, plan = journal.before(run), journal.plan(run)
+    if plan is None or run.steps_begun == 1:
+        return _own(run, now) == before
+    return fingerprint(_own(run, now)) == plan.schema[run.steps_begun - 2][1]
 
 
 def recover(runs: Runs, say: Say, *, resume: bool) -> MigrationRun | None:
@@ -70,32 +110,66 @@ def recover(runs: Runs, say: Say, *, resume: bool) -> MigrationRun | None:
 
 
 def _own(run: MigrationRun, now: Structure) -> Structure:
-    """`now` without the tables that others have made since the run began, where it is known which it makes itself."""
+    """`now` without what others have done since the run began to tables it has nothing to do with."""
     before, plan = journal.before(run), journal.plan(run)
-    return now if plan is None else {name: now[name] for name in now if name in before or name in plan.created}
+    if plan is None:
+        return now
+    return {name: text for name, text in before.items() if name not in plan.touched} | {
+        name: text for name, text in now.items() if name in plan.touched
+    }
 
 
 def _finish(runs: Runs, run: MigrationRun, unchanged: bool, say: Say) -> bool:
     """Carry on behind the last statement that was completed, where that is known; whether it was."""
-    before, plan, now = journal.before(run), journal.plan(run), structure(runs.bound)
-    gone = lost(before, now)
-    if plan is not None:
-        marks = [fingerprint(before), *(mark for _, mark in plan.schema)]
-        # As a whole too: a table that was renamed is nobody's creation.
-        reached = max(marks.index(at) if at in marks else 0 for at in map(fingerprint, (now, _own(run, now))))
-        if not reached or not (unchanged or gone):
+    plan, now = journal.plan(run), structure(runs.bound)
+    final = _final(run, now)
+    if plan is None:
+        if not final:
+            return False
+        if run.direction == DOWN:
+            raise Unavailable(f"It was not rehearsed, and had come to {final}, which nothing takes back. {BY_HAND}")
+    else:
+        reached = _reached(run, now)
+        if reached is None and final:
+            raise Unavailable(f"{final} has happened, but the structure is none that the migration makes. {BY_HAND}")
+        if not reached or not (unchanged or final):
             return False
         try:
             for statement, _ in plan.schema[reached:]:
+                journal.begin_step(run, statement)
                 change_schema(runs.bound, statement, say)
+                journal.finish_step(run)
         except PeeweeException as error:
-            if gone:
-                raise
+            if _final(run, structure(runs.bound)):
+                raise _stuck(f"{run.name} cannot be finished", error) from error
             say(f"It cannot be finished: {error.args[-1]}.")
             return False
-    elif not gone:
-        return False
-    elif run.direction == DOWN:
-        raise Unavailable(f"It was not rehearsed, and {', '.join(gone)} went: finish what its rollback does by hand.")
     runs.record(run.name, run.direction)  # without a plan: what nothing takes back stood alone, and has happened
     return True
+
+
+def _reached(run: MigrationRun, now: Structure) -> int | None:
+    """How many of the planned statements have happened, by the structure and by what was noted; None if no number of
+    them makes this structure."""
+    plan = journal.plan(run)
+    if plan is None:
+        return None
+    marks = [fingerprint(journal.before(run)), *(mark for _, mark in plan.schema)]
+    # As a whole too: a table that was renamed is nobody's creation.
+    found = {fingerprint(now), fingerprint(_own(run, now))}
+    fitting = [number for number, mark in enumerate(marks) if mark in found]
+    noted = [number for number in fitting if run.steps_done <= number <= run.steps_begun]
+    return max(noted or fitting, default=None)
+
+
+def resolve(runs: Runs, *, done: bool) -> str | None:
+    """Take the word of somebody who has mended the database: the run that was cut short is done, or undone. Its name,
+    or None without one."""
+    run = journal.unfinished()
+    if run is None:
+        return None
+    applied = done == (run.direction == UP)
+    if applied != (run.name in runs.applied()):
+        runs.record(run.name, UP if applied else DOWN)
+    journal.finish(run, journal.DONE if done else journal.RESTORED)
+    return run.name

@@ -14,15 +14,16 @@ from peewee import PeeweeException
 
 from service import database, periods
 from service.config import Settings
-from service.errors import BadRequest, ServiceError, Unavailable
+from service.errors import BadRequest, ServiceError, Unavailable, Unreachable
 from service.models import ALL_MODELS
 from service.schema import journal
-from service.schema.execution import change_schema, patience
+from service.schema.execution import change_schema, fresh_session, patience
 from service.schema.files import checksum, ensure_sound, find_folder, migration_names, paths
 from service.schema.journal import Plan
 from service.schema.lock import WAIT_SECONDS, alone
 from service.schema.recovery import complete, recover, take_back
-from service.schema.rehearsal import rehearse
+from service.schema.recovery import resolve as settle
+from service.schema.rehearsal import blocking_lines, rehearse
 from service.schema.router import Runs, naming, recorded_at
 from service.schema.saying import Say
 from service.schema.statements import DOWN, UP, Kind, Statement, Watch, unwatched
@@ -38,6 +39,13 @@ class Options(NamedTuple):
     say: Say = log.info
     wait_seconds: float = WAIT_SECONDS
     rehearsed: bool = True
+
+
+class Planned(NamedTuple):
+    """What a migration would execute, and which of it keeps others from writing meanwhile."""
+
+    statements: list[Statement]
+    warnings: list[str]
 
 
 class State(NamedTuple):
@@ -184,6 +192,13 @@ def downgrade(
     return names
 
 
+def resolve(settings: Settings, options: Options = Options(), *, done: bool) -> str | None:
+    """Note that the migration which was cut short is `done`, or else undone: somebody has seen to it by hand. Its name;
+    None where none was cut short."""
+    with _in_order(options) as bound:
+        return settle(Runs(bound, find_folder(settings)), done=done)
+
+
 def undone(settings: Settings, to: str | None = None) -> list[str]:
     """What `downgrade` would undo, newest first. Raises BadRequest for a number that is not applied."""
     return _after(to, migration_names(settings), applied())
@@ -191,7 +206,7 @@ def undone(settings: Settings, to: str | None = None) -> list[str]:
 
 def plans(
     settings: Settings, options: Options = Options(), *, undo: bool = False, to: str | None = None
-) -> dict[str, list[Statement]]:
+) -> dict[str, Planned]:
     """What `upgrade`, or with `undo` `downgrade`, would execute, by migration; tried on an empty copy of the schema."""
     folder = _sound_folder(settings)
     bound = _bound()
@@ -201,7 +216,10 @@ def plans(
         names = undone(settings, to) if undo else pending(settings)
         _ensure_unchanged(folder, names if undo else done)
         found = rehearse(bound, folder, names, DOWN if undo else UP, done) if names else []
-    return {name: plan.statements for name, plan in zip(names, found, strict=True)}
+        return {
+            name: Planned(plan.statements, list(blocking_lines(bound, plan)))
+            for name, plan in zip(names, found, strict=True)
+        }
 
 
 def _after(to: str | None, names: list[str], done: list[str]) -> list[str]:
@@ -254,6 +272,9 @@ def _run_all(
         plans = rehearse(runs.bound, runs.folder, names, direction, runs.applied())
     for name, plan in zip(names, plans, strict=True):
         options.say(name)
+        for line in blocking_lines(runs.bound, plan) if plan else ():
+            options.say(f"  {line}")
+        fresh_session(runs.bound)
         before = structure(runs.bound) if database.is_mysql() else {}
         run = resumed if resumed and resumed.name == name else None
         run = run or journal.begin(name, direction, checksum(runs.folder, name), before, plan)
@@ -263,7 +284,7 @@ def _run_all(
 def _run_one(runs: Runs, run: journal.MigrationRun, plan: Plan | None, say: Say) -> None:
     started = monotonic()
     mysql = database.is_mysql()
-    watch = Watch(run.name, run.direction, _executor(runs.bound, run.name, plan, say), rules=mysql)
+    watch = Watch(run.name, run.direction, _executor(runs.bound, run, plan, say), rules=mysql)
     try:
         with naming(run.name):
             runs.run(run.name, run.direction, watch, say)
@@ -280,16 +301,16 @@ def _give_up(bound: Any, run: journal.MigrationRun, error: ServiceError, say: Sa
     """Take back what a failed migration did, and say so with the reason."""
     try:
         take_back(bound, run, say)
-    except PeeweeException:
+    except (PeeweeException, Unreachable):
         raise Unavailable(
             f"{error} What it had done is not taken back yet: run `cli migrate` when the database answers again."
         ) from error
     except ServiceError as again:
-        raise ServiceError(f"{error} {again} Run the command again to carry it on.") from error
+        raise ServiceError(f"{error} {again}") from error
     raise type(error)(f"{error} Schema and rows are as they were before it.") from error
 
 
-def _executor(bound: Any, name: str, plan: Plan | None, say: Say) -> Callable[[Statement], Any]:
+def _executor(bound: Any, run: journal.MigrationRun, plan: Plan | None, say: Say) -> Callable[[Statement], Any]:
     """Executes the statements of a migration, of those that change the schema only the ones rehearsed."""
     if not database.is_mysql():
         return lambda statement: unwatched(bound, *statement)
@@ -301,10 +322,16 @@ def _executor(bound: Any, name: str, plan: Plan | None, say: Say) -> Callable[[S
             due = next(expected, None)
             if due != (statement if changes else None):
                 raise BadRequest(
-                    f"Migration {name} is refused at `{str(due or statement)[:100]}`: on an empty database it does"
+                    f"Migration {run.name} is refused at `{str(due or statement)[:100]}`: on an empty database it does"
                     " something else, so it could not be tried. What it does to the schema must not depend on rows."
                 )
-        return change_schema(bound, statement, say) if changes else unwatched(bound, *statement)
+        if changes:
+            journal.begin_step(run, statement)
+            result = change_schema(bound, statement, say)
+            journal.finish_step(run)
+            return result
+        # Somebody may hold the history's table too, as a dump does.
+        return change_schema(bound, statement, say) if statement.is_history else unwatched(bound, *statement)
 
     return execute
 

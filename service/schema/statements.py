@@ -21,6 +21,11 @@ DOWN: Final = "down"
 KEPT: Final = "/* in batches, rows kept */ "
 
 CREATED = re.compile(r"CREATE\s+TABLE\s+(?:IF\s+NOT\s+EXISTS\s+)?(?:`([^`]+)`|(\w+))", re.I)
+CHANGED = re.compile(
+    r"(?:(?:CREATE|DROP)\s+TABLE\s+(?:IF\s+(?:NOT\s+)?EXISTS\s+)?|ALTER\s+(?:ONLINE\s+)?(?:IGNORE\s+)?TABLE\s+"
+    r"|(?:CREATE|DROP)\s.*?\bON\s+)(?:`([^`]+)`|(\w+))",
+    re.I | re.S,
+)
 KEPT_TABLE = re.compile(re.escape(KEPT) + r"(?:UPDATE|DELETE FROM) (\S+)")
 
 OWN_TABLES: Final = ("migratehistory", "migration_log")
@@ -51,6 +56,12 @@ CLAUSE = re.compile(
     re.I,
 )
 # Comments that begin with /*! or /*M! are executed.
+# What else an ALTER TABLE may do behind an added column: nothing takes it back.
+LAYOUT = re.compile(r"\b(PARTITION(S|ING|ED)?|SYSTEM\s+VERSIONING|PERIOD\s+FOR)\b", re.I)
+# They are in no CREATE TABLE, so they are neither rehearsed nor known after a kill.
+BESIDE_TABLES = re.compile(
+    r"(CREATE|ALTER|DROP)\s(?:(?!\bTABLE\b|\bINDEX\b).)*?\b(TRIGGER|VIEW|PROCEDURE|FUNCTION|EVENT|SEQUENCE)\b", re.I
+)
 QUOTED_OR_COMMENT = re.compile(
     r"('(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|`[^`]*`)|/\*(?!M?!).*?\*/|--(?=\s|\Z)[^\n]*|#[^\n]*", re.S
 )
@@ -59,6 +70,7 @@ IN_PARENTHESES = re.compile(r"\([^()]*\)")
 
 class Statement(NamedTuple):
     """SQL with its parameters."""
+
     sql: str
     parameters: tuple[Any, ...] = ()
 
@@ -83,6 +95,12 @@ class Statement(NamedTuple):
         return found and (found[1] or found[2])
 
     @property
+    def table(self) -> str | None:
+        """The table whose structure it changes."""
+        found = CHANGED.match(QUOTED_OR_COMMENT.sub(lambda found: found[1] or " ", self.sql).strip())
+        return found and (found[1] or found[2])
+
+    @property
     def kept_table(self) -> str | None:
         """The table whose rows it changes in batches."""
         found = KEPT_TABLE.match(self.sql)
@@ -99,6 +117,8 @@ class Statement(NamedTuple):
 
 def _only_adds(sql: str) -> bool:
     begin = ALTER.match(sql)
+    if LAYOUT.search(sql):
+        return False
     return begin is not None and all(CLAUSE.match(clause.strip()) for clause in sql[begin.end() :].split(","))
 
 
@@ -125,11 +145,13 @@ def objection(direction: str, before: Sequence[Judged], statement: Judged) -> st
     A migration changes rows or the schema, and what nothing takes back stands alone. To undo one may take more: batches
     of rows first, then the schema, and what nothing takes back last; once begun with that, the undo is carried on.
     """
+    if isinstance(statement, Statement) and BESIDE_TABLES.match(_bare(statement.sql)):
+        return "triggers, views and routines are not for migrations, which could not take them back"
     kind, kinds = statement.kind, {earlier.kind for earlier in before}
     changes_schema = kind in (Kind.SCHEMA, Kind.FINAL)
     if {Kind.ROWS, Kind.KEPT_ROWS} <= kinds | {kind}:
         return "it changes rows both in one transaction and in batches: each belongs in a file of its own"
-    if kind is Kind.KEPT_ROWS and statement.kept_table in {earlier.kept_table for earlier in before}:
+    if kind is Kind.KEPT_ROWS and _lower(statement.kept_table) in {_lower(earlier.kept_table) for earlier in before}:
         return "it changes rows of one table in batches twice: each belongs in a file of its own"
     if not changes_schema and kinds & {Kind.SCHEMA, Kind.FINAL}:
         return "it changes rows after the schema: schema and data steps belong in files of their own"
@@ -140,6 +162,11 @@ def objection(direction: str, before: Sequence[Judged], statement: Judged) -> st
     if direction == UP and before and Kind.FINAL in kinds | {kind}:
         return "it has a step that nothing takes back beside others: such a step stands alone in its file"
     return None
+
+
+def _lower(name: str | None) -> str:
+    """Some servers do not tell Rides from rides."""
+    return (name or "").lower()
 
 
 class Watch:

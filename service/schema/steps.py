@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from copy import copy
 from typing import Any, NamedTuple, cast
 
 from peewee import SQL, Entity, Field, MySQLDatabase
@@ -13,6 +12,8 @@ from playhouse.migrate import operation  # type: ignore[import-untyped]
 
 from service.errors import ServiceError
 from service.schema import kept_rows
+from service.schema.declaration import not_null, nullable, without_default
+from service.schema.execution import bar_commits
 from service.schema.statements import UP, Kind, Statement, objection
 
 
@@ -25,6 +26,20 @@ class Call:
 
     def __call__(self) -> None:
         self.func(*self.args, **self.kwargs)
+
+
+class ForeignCall(Call):
+    """One of a function of the migration's own, which must leave the transaction of `bound` alone."""
+
+    def __init__(
+        self, bound: Any, func: Callable[..., object], args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> None:
+        super().__init__(func, args, kwargs)
+        self.bound = bound
+
+    def __call__(self) -> None:
+        with bar_commits(self.bound):
+            super().__call__()
 
 
 # Both change a column at once. peewee-migrate's own make it NULL first, and NOT NULL again by a second statement: each
@@ -41,24 +56,53 @@ class _MySQL(MySQLMigrator):
     def rename_column(self, table: str, old_name: str, new_name: str) -> Any:
         """One statement with the column as the server declares it; peewee's own forgets the default, and takes keys
         and foreign keys away for it."""
+        return self._alter(table, f"CHANGE COLUMN `{old_name}` `{new_name}` {self._declared(table, old_name)}")
+
+    @operation  # type: ignore[untyped-decorator]
+    def add_not_null(self, table: str, column: str) -> Any:
+        """One statement with the column as the server declares it, but for NOT NULL."""
+        return self._alter(table, f"MODIFY COLUMN `{column}` {not_null(self._declared(table, column))}")
+
+    @operation  # type: ignore[untyped-decorator]
+    def drop_not_null(self, table: str, column: str) -> Any:
+        """As `add_not_null`."""
+        return self._alter(table, f"MODIFY COLUMN `{column}` {nullable(self._declared(table, column))}")
+
+    @operation  # type: ignore[untyped-decorator]
+    def add_column_default(self, table: str, column: str, default: Any) -> Any:
+        """`default` is a value, or SQL; peewee's own takes text that ends with a parenthesis for SQL."""
+        context = self._alter_table(self.make_context(), table).literal(" ALTER COLUMN ").sql(Entity(column))
+        return context.literal(" SET DEFAULT ").sql(default)
+
+    def _declared(self, table: str, column: str) -> str:
+        """How the server declares a column, behind its name."""
         create = self.database.execute_sql(f"SHOW CREATE TABLE `{table}`").fetchone()[1]
-        found = [line.strip() for line in create.split("\n") if line.strip().startswith(f"`{old_name}` ")]
+        found = [line.strip() for line in create.split("\n") if line.strip().startswith(f"`{column}` ")]
         if not found:
-            raise ServiceError(f"{table} has no column {old_name}")
-        declared = found[0].removesuffix(",").removeprefix(f"`{old_name}` ").replace("%", "%%")
-        return SQL(f"ALTER TABLE `{table}` CHANGE COLUMN `{old_name}` `{new_name}` {declared}")
+            raise ServiceError(f"{table} has no column {column}")
+        return str(found[0].removesuffix(",").removeprefix(f"`{column}` "))
+
+    def _alter(self, table: str, clause: str) -> SQL:
+        return SQL(f"ALTER TABLE `{table}` {clause}".replace("%", "%%"))
 
     @operation  # type: ignore[untyped-decorator]
     def drop_column(self, table: str, column_name: str, cascade: bool = True) -> Any:
-        """One statement, which takes the column's foreign key and indexes along."""
+        """One statement, which takes the column's foreign key and indexes along; these in the order of their names:
+        the server lists indexes as they were made, which is another order on a copy."""
         context = self._alter_table(self.make_context(), table)
         for key in self.database.get_foreign_keys(table):
             if key.column == column_name:
                 context = context.literal(" DROP FOREIGN KEY ").sql(Entity(key.name)).literal(",")
-        for index in self.database.get_indexes(table):
-            if column_name in index.columns and index.name != "PRIMARY":
+        for index in _indexes(self.database, table):
+            if column_name in index.columns:
                 context = context.literal(" DROP INDEX ").sql(Entity(index.name)).literal(",")
         return context.literal(" DROP COLUMN ").sql(Entity(column_name))
+
+
+def _indexes(bound: Any, table: str) -> list[Any]:
+    """The indexes of a table by name, without those that are its key."""
+    found = [one for one in bound.get_indexes(table) if one.name != "PRIMARY"]
+    return sorted((one for one in found if not one.name.startswith("sqlite_autoindex_")), key=lambda one: one.name)
 
 
 class _SQLite(SqliteMigrator):
@@ -72,6 +116,19 @@ class _SQLite(SqliteMigrator):
         points = any(key.column == column_name for key in self.database.get_foreign_keys(table))
         indexed = any(column_name in index.columns for index in self.database.get_indexes(table))
         return super().drop_column(table, column_name, cascade=cascade, legacy=legacy or points or indexed)
+
+    @operation  # type: ignore[untyped-decorator]
+    def add_column_default(self, table: str, column: str, default: Any) -> Any:
+        """A rebuild. `default` is a value, or SQL."""
+        given = default.sql if isinstance(default, SQL) else self._literal(default)
+        return self._update_column(table, column, lambda _, old: f"{without_default(old)} DEFAULT {given}")
+
+    @operation  # type: ignore[untyped-decorator]
+    def drop_column_default(self, table: str, column: str) -> Any:
+        return self._update_column(table, column, lambda _, old: without_default(old))
+
+    def _literal(self, value: Any) -> str:
+        return str(self.database.execute_sql("SELECT quote(?)", (value,)).fetchone()[0])
 
     @operation  # type: ignore[untyped-decorator]
     def _update_column(self, table: str, column_to_update: str, fn: Callable[[str, str], str]) -> Any:
@@ -97,7 +154,7 @@ class Steps(Migrator):
         """Call `func` when its turn comes. Raises TypeError for what it gave instead: `run(f, x)`, not `run(f(x))`."""
         if not callable(func):
             raise TypeError(f"migrator.run is given {func!r} instead of a function")
-        self.__ops__.append(Call(func, args, kwargs))
+        self.__ops__.append(ForeignCall(self.bound, func, args, kwargs))
 
     def create_model(self, model: Any) -> Any:
         """Create a table. One that is there already is somebody else's: then the migration fails."""
@@ -115,11 +172,12 @@ class Steps(Migrator):
         with cast("Any", self).fake():
             changed = super().drop_index(model, *columns)
         meta = changed._meta
-        self.run(self._drop_index, meta.table_name, [meta.fields[name].column_name for name in columns])
+        columns_there = [meta.fields[name].column_name for name in columns]
+        self.__ops__.append(Call(self._drop_index, (meta.table_name, columns_there), {}))
         return changed
 
     def _drop_index(self, table: str, columns: list[str]) -> None:
-        names = [index.name for index in self.bound.get_indexes(table) if list(index.columns) == columns]
+        names = [index.name for index in _indexes(self.bound, table) if list(index.columns) == columns]
         if not names:
             raise ServiceError(f"{table} has no index on ({', '.join(columns)})")
         self.__migrator__.drop_index(table, names[0]).run()
@@ -132,22 +190,26 @@ class Steps(Migrator):
         meta.indexes = [one for one in meta.indexes if not isinstance(one, tuple) or not set(one[0]) & set(names)]
         return super().remove_fields(model, *names, cascade=cascade, **params)
 
-    def add_not_null(self, model: Any, *names: str) -> Any:
-        """As Migrator's; on MySQL and MariaDB, too, one statement that leaves the default as it is."""
-        return self._declare_anew(super().add_not_null, model, names)
-
-    def drop_not_null(self, model: Any, *names: str) -> Any:
-        """As `add_not_null`."""
-        return self._declare_anew(super().drop_not_null, model, names)
-
-    def _declare_anew(self, change: Callable[..., Any], model: Any, names: Sequence[str]) -> Any:
-        if not isinstance(self.bound, MySQLDatabase):
-            return change(model, *names)
+    def add_default(self, model: Any, name: str, default: Any) -> Any:
+        """Give a field's column a DEFAULT, a value or SQL. Rows keep their values; peewee-migrate's own changes them
+        all, and makes no DEFAULT."""
+        if default is None or callable(default):
+            raise TypeError(f"migrator.add_default is given {default!r} instead of a value or SQL")
         with cast("Any", self).fake():
-            changed = change(model, *names)
-        for name in names:
-            field = copy(changed._meta.fields[name])
-            self.__ops__.append(self.__migrator__.change_column(changed._meta.table_name, field.column_name, field))
+            changed = super().add_default(model, name, default)
+        field = changed._meta.fields[name]
+        given = default if isinstance(default, SQL) else field.db_value(default)
+        step = self.__migrator__.add_column_default(changed._meta.table_name, field.column_name, given)
+        self.__ops__.append(step)
+        return changed
+
+    def drop_default(self, model: Any, name: str) -> Any:
+        """Take the DEFAULT of a field's column away: what undoes `add_default`."""
+        changed = cast("Any", self.__get_model__(model))
+        field = changed._meta.fields[name]
+        field.default = None
+        changed._meta.defaults.pop(field, None)
+        self.__ops__.append(self.__migrator__.drop_column_default(changed._meta.table_name, field.column_name))
         return changed
 
     def __del_field__(self, model: Any, field: Any) -> None:
@@ -160,6 +222,7 @@ class Steps(Migrator):
         """Set columns of the rows `where` to SQL values; in batches on MySQL and MariaDB.
 
         `where` must be false for rows that were changed, or the values such that changing them twice does no harm.
+        There a later column sees the new value of an earlier one: {"a": "b", "b": "a"} does not swap them.
         """
         self._queue(kept_rows.Change(table, where, tuple(values.items())))
 
@@ -168,7 +231,7 @@ class Steps(Migrator):
         self._queue(kept_rows.Change(table, where))
 
     def _queue(self, change: kept_rows.Change) -> None:
-        self.run(self._make, change)
+        self.__ops__.append(Call(self._make, (change,), {}))
 
     def _make(self, change: kept_rows.Change) -> None:
         if isinstance(self.bound, MySQLDatabase):
@@ -182,7 +245,7 @@ class Steps(Migrator):
 
 SCHEMA_STEPS = {
     "create_table", "_drop_index", "add_column", "add_index", "drop_index", "add_constraint", "drop_constraint",
-    "add_foreign_key_constraint", "drop_foreign_key_constraint", "add_default", "add_column_default",
+    "add_foreign_key_constraint", "drop_foreign_key_constraint", "add_column_default", "drop_column_default",
 }  # fmt: skip
 FINAL_STEPS = {
     "drop_column", "change_column", "rename_column", "rename_table", "drop_table", "add_not_null", "drop_not_null",

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from service.errors import ServiceError
 from service.schema.execution import change_schema
-from service.schema.kept_rows import SUFFIX
+from service.schema.kept_rows import kept_tables
 from service.schema.saying import Say
 from service.schema.statements import OWN_TABLES, Statement
 
@@ -29,7 +29,8 @@ class _Parts(NamedTuple):
 
 def structure(bound: Any) -> Structure:
     """CREATE TABLE of every table but those that the migrations themselves are kept in."""
-    tables = [name for name in bound.get_tables() if name not in OWN_TABLES and not name.endswith(SUFFIX)]
+    hidden = {*OWN_TABLES, *kept_tables(bound)}
+    tables = [name for name in bound.get_tables() if name not in hidden]
     created = {name: bound.execute_sql(f"SHOW CREATE TABLE `{name}`").fetchone()[1] for name in tables}
     return {name: _in_order(COUNTER.sub("", text)) for name, text in created.items()}
 
@@ -62,17 +63,19 @@ def lost(before: Structure, now: Structure) -> list[str]:
     return sorted(gone)
 
 
-def restore(bound: Any, before: Structure, say: Say, created: Collection[str] | None = None) -> None:
-    """Take back what was added since `before`, of tables only those `created`, where that is known.
+def restore(bound: Any, before: Structure, say: Say, touched: Collection[str] | None = None) -> None:
+    """Take back what was added since `before`, to the tables `touched` only, where these are known.
 
     Raises ServiceError, and changes nothing, where anything is lost.
     """
     now = structure(bound)
     if gone := lost(before, now):
         raise ServiceError(f"The schema cannot be restored: {', '.join(gone)} went.")
+    if touched is not None:
+        before, now = ({name: side[name] for name in side if name in touched} for side in (before, now))
     bound.execute_sql("SET SESSION foreign_key_checks = 0")
     try:
-        for table in now.keys() - before.keys() if created is None else now.keys() & created - before.keys():
+        for table in now.keys() - before.keys():
             change_schema(bound, Statement(f"DROP TABLE `{table}`"), say)
         for table in before:
             for sql in _back(table, _parts(before[table]), _parts(now[table])):
