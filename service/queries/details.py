@@ -235,12 +235,12 @@ def _live_breakdown(page: _Page) -> Row:
 
 
 def _down_now(page: _Page) -> list[tuple[RideFacts, int]]:
-    """The active rides that are down, with their down slots of today."""
+    """The rides that are down, inactive ones too, for they are in the score; with their down slots of today."""
     today, facts = page.asked.rides, page.tallies.universe.rides
     return [
         (facts[ride_id], today[ride_id].down if ride_id in today else 0)
         for ride_id, ride in (page.now.rides.items() if page.now else ())
-        if ride.status == rules.Status.DOWN.name and facts[ride_id].is_active
+        if ride.status == rules.Status.DOWN.name
     ]
 
 
@@ -248,7 +248,7 @@ def _span_breakdown(page: _Page) -> Row:
     """What all periods but live have in common; equal to the park's row in the ranking."""
     span = page.span
     down, weighted = (span.down, span.weighted_down) if span else (0, 0)
-    broken = [(facts, ride.down) for facts, ride, _ in rankings.broken_rides(page.asked)]
+    broken = [(facts, ride.down) for facts, ride, _ in rankings.broken_rides(page.asked, hidden_too=True)]
     rows = _rows(page, broken)
     uptime = rules.rounded(span.uptime if span else None, 1)
     return {

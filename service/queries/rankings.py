@@ -117,11 +117,11 @@ class Standings:
             grouped[ride.park_id].append(ride)
         return grouped
 
-    def listed_rides(self) -> list[tuple[RideFacts, RideTally]]:
-        """The rides a list may show: of now, the active ones only."""
+    def listed_rides(self, *, hidden_too: bool = False) -> list[tuple[RideFacts, RideTally]]:
+        """The rides a list may show: of now, the active ones only, unless it explains a number."""
         facts = self.tallies.universe.rides
         pairs = [(facts[ride.ride_id], ride) for ride in self.rides.values() if ride.ride_id in facts]
-        return [pair for pair in pairs if pair[0].is_active or not self.of_now]
+        return [pair for pair in pairs if pair[0].is_active or hidden_too or not self.of_now]
 
 
 class Waits(NamedTuple):
@@ -154,9 +154,10 @@ def waiting_parks(asked: Standings) -> list[tuple[ParkFacts, Waits, Fraction]]:
     return sorted(found, key=lambda entry: (-entry[2], entry[0].park_id))
 
 
-def broken_rides(asked: Standings) -> list[tuple[RideFacts, RideTally, Fraction]]:
-    """The rides with downtime, and their hours down."""
-    hours = ((facts, ride, rules.hours(ride.down * asked.minutes)) for facts, ride in asked.listed_rides())
+def broken_rides(asked: Standings, *, hidden_too: bool = False) -> list[tuple[RideFacts, RideTally, Fraction]]:
+    """The rides with downtime, and their hours down; with those that a list of now hides, whatever made the number."""
+    rides = asked.listed_rides(hidden_too=hidden_too)
+    hours = ((facts, ride, rules.hours(ride.down * asked.minutes)) for facts, ride in rides)
     return sorted(
         (entry for entry in hours if shows(entry[2], 2)), key=lambda entry: (-entry[2], entry[0].ride_id)
     )

@@ -20,7 +20,7 @@ CORS_HEADERS = ("content-type", "x-api-key")
 LONGEST_URL = 4000
 
 MESSAGES = {
-    HTTPStatus.BAD_REQUEST: "The path is not UTF-8",
+    HTTPStatus.BAD_REQUEST: "The path is not readable text",
     HTTPStatus.NOT_FOUND: "The requested resource was not found",
     HTTPStatus.METHOD_NOT_ALLOWED: "The method is not allowed for this resource",
     HTTPStatus.REQUEST_URI_TOO_LONG: f"Path and query are longer than {LONGEST_URL} characters",
@@ -63,15 +63,17 @@ def _json(body: Mapping[str, object]) -> bytes:
 
 
 def _refuse_odd_urls() -> None:
-    """bottle would drop the bytes of a path that are not UTF-8, and serve `/api/health%FF`."""
+    """bottle would drop the bytes of a path that are not UTF-8, and a line's end: it would serve `/api/health%FF`."""
     environ = environ_now()
     path: str = environ["bottle.raw_path"]
     if len(path) + len(environ.get("QUERY_STRING", "")) > LONGEST_URL:
         raise bottle.HTTPError(HTTPStatus.REQUEST_URI_TOO_LONG)
     try:
-        path.encode("latin-1").decode()
+        readable = path.encode("latin-1").decode().isprintable()
     except UnicodeDecodeError:
-        raise bottle.HTTPError(HTTPStatus.BAD_REQUEST) from None
+        readable = False
+    if not readable:
+        raise bottle.HTTPError(HTTPStatus.BAD_REQUEST)
 
 
 def _error(error: Any) -> bytes:
