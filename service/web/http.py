@@ -20,7 +20,7 @@ CORS_HEADERS = ("content-type", "x-api-key")
 LONGEST_URL = 4000
 
 MESSAGES = {
-    HTTPStatus.BAD_REQUEST: "The path is not readable text",
+    HTTPStatus.BAD_REQUEST: "The path is not UTF-8",
     HTTPStatus.NOT_FOUND: "The requested resource was not found",
     HTTPStatus.METHOD_NOT_ALLOWED: "The method is not allowed for this resource",
     HTTPStatus.REQUEST_URI_TOO_LONG: f"Path and query are longer than {LONGEST_URL} characters",
@@ -69,11 +69,11 @@ def _refuse_odd_urls() -> None:
     if len(path) + len(environ.get("QUERY_STRING", "")) > LONGEST_URL:
         raise bottle.HTTPError(HTTPStatus.REQUEST_URI_TOO_LONG)
     try:
-        readable = path.encode("latin-1").decode().isprintable()
+        path.encode("latin-1").decode()
     except UnicodeDecodeError:
-        readable = False
-    if not readable:
-        raise bottle.HTTPError(HTTPStatus.BAD_REQUEST)
+        raise bottle.HTTPError(HTTPStatus.BAD_REQUEST) from None
+    if path.endswith("\n"):
+        raise bottle.HTTPError(HTTPStatus.NOT_FOUND)
 
 
 def _error(error: Any) -> bytes:

@@ -38,6 +38,7 @@ NOWHERE = [
     "/api", "/api/", "/api/parks", "/api/rides", "/api/health/", "/api/parks/downtime/", "/api/parks/downtime/1",
     "/api/audit", "/api/search", "/api/trends/", "/api/parks/-1/details", "/api/rides/abc/details",
     "/API/health", "//api/health", "/api//health", "/api/../api/health", "/favicon.ico", "/api/health\0", "/*",
+    "/api/health\n", "/api/parks/1/details\n",
 ]
 
 HOSTILE = [
