@@ -11,7 +11,7 @@ from service.periods import PACIFIC
 from service.queries import live, rankings
 from service.queries.catalog import ParkFacts, RideFacts
 from service.queries.rankings import Row, Standings
-from service.queries.series import Grid, grid_of, park_series, recent_slots, ride_series
+from service.queries.series import Grid, average_wait, grid_of, hours_down, park_series, recent_slots, ride_series
 from service.queries.tally import ParkTally, RideTally
 
 Points = list[Fraction | None]
@@ -160,21 +160,15 @@ def _scores(asked: Standings, grid: Grid, chosen: list[Chosen]) -> list[Points]:
 
 
 def _park_waits(asked: Standings, grid: Grid, chosen: list[Chosen]) -> list[Points]:
-    return _park_points(asked, grid, chosen, _wait)
+    return _park_points(asked, grid, chosen, average_wait)
 
 
 def _hours_down(asked: Standings, grid: Grid, chosen: list[Chosen]) -> list[Points]:
-    return _ride_points(
-        asked, grid, chosen, lambda tally: rules.hours(tally.down * asked.minutes) if tally.operated else None
-    )
+    return _ride_points(asked, grid, chosen, lambda tally: hours_down(tally, asked.minutes))
 
 
 def _ride_waits(asked: Standings, grid: Grid, chosen: list[Chosen]) -> list[Points]:
-    return _ride_points(asked, grid, chosen, _wait)
-
-
-def _wait(tally: ParkTally | RideTally) -> Fraction | None:
-    return rules.average_wait(tally.wait_sum, tally.wait_samples)
+    return _ride_points(asked, grid, chosen, average_wait)
 
 
 def _park_points(

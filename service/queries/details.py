@@ -105,11 +105,11 @@ def rides_chart(asked: Standings, chart_type: str) -> Row:
 
 
 def _hours_down(ride: RideTally, minutes: int) -> float | None:
-    return rules.rounded(rules.hours(ride.down * minutes), 2) if ride.operated else None
+    return rules.rounded(series.hours_down(ride, minutes), 2)
 
 
 def _wait(ride: RideTally, _: int) -> float | None:
-    return rules.rounded(rules.average_wait(ride.wait_sum, ride.wait_samples), 1)
+    return rules.rounded(series.average_wait(ride), 1)
 
 
 # --- the park --------------------------------------------------------------------------------------------------------

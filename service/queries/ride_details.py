@@ -16,7 +16,7 @@ from service.periods import Span, iso_utc
 from service.queries import live
 from service.queries.catalog import LARGEST_ID, ParkFacts, RideFacts, ride_page
 from service.queries.days import Tallies
-from service.queries.series import HOUR
+from service.queries.series import HOUR, average_wait, hours_down
 from service.queries.tally import CloseTally, Outage, RideTally
 
 Row = dict[str, Any]
@@ -171,15 +171,14 @@ def _daily_breakdown(asked: RideSpan) -> list[Row]:
 
 def _common(ride: RideTally) -> Row:
     return {
-        "avg_wait_time_minutes": rules.rounded(rules.average_wait(ride.wait_sum, ride.wait_samples), 1),
+        "avg_wait_time_minutes": rules.rounded(average_wait(ride), 1),
         "uptime_percentage": rules.rounded(rules.uptime_percentage(ride.operating, ride.down), 1),
         "snapshot_count": ride.samples,
     }
 
 
 def _downtime(asked: RideSpan, ride: RideTally) -> float | None:
-    """Hours down; None for a ride that did not operate that day: it has no downtime."""
-    return rules.rounded(asked.hours(ride.down), 2) if ride.operated else None
+    return rules.rounded(hours_down(ride, asked.tallies.interval_minutes), 2)
 
 
 class _Hours(NamedTuple):

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import date, time
+from fractions import Fraction
 from itertools import product
 from typing import NamedTuple
 
+from service import rules
 from service.periods import PACIFIC, Interval, Span, pacific_clock, pacific_days, wall_clock
 from service.queries.catalog import ParkFacts
 from service.queries.days import Tallies
@@ -83,6 +85,16 @@ def ride_series(
                 for ride in bucket.rides.values():
                     found[ride.ride_id][start] = ride
     return {ride_id: [by_point.get(point) for point in grid.points] for ride_id, by_point in found.items()}
+
+
+def hours_down(ride: RideTally, minutes: int) -> Fraction | None:
+    """A ride's hours down at a point, its slots `minutes` long; None where it did not operate: it has no downtime."""
+    return rules.hours(ride.down * minutes) if ride.operated else None
+
+
+def average_wait(tally: ParkTally | RideTally) -> Fraction | None:
+    """The pooled average wait at a point, in minutes; None without waits."""
+    return rules.average_wait(tally.wait_sum, tally.wait_samples)
 
 
 def _start_of(grid: Grid) -> int | None:

@@ -33,8 +33,8 @@ def complete(bound: Any, run: MigrationRun) -> None:
 def take_back(bound: Any, run: MigrationRun, say: Say) -> None:
     """Leave nothing of a migration. Raises ServiceError, and changes nothing, where something has happened that nothing
     takes back; and, where its rows or tables do not allow it, saying which statement failed."""
-    before, plan = journal.before(run), journal.plan(run)
-    if happened := _final(run, structure(bound)) or ", ".join(lost(before, structure(bound))):
+    before, plan, now = journal.before(run), journal.plan(run), structure(bound)
+    if happened := _final(run, now) or ", ".join(lost(before, now)):
         raise ServiceError(
             f"{run.name} cannot be taken back, because of {happened}: run the command again to carry it on."
         )

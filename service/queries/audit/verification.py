@@ -16,7 +16,7 @@ from service.database import fetch
 from service.models import Ride, RideStatusSnapshot
 from service.periods import Interval, Span, pacific_date, pacific_day
 from service.queries.audit import METHODOLOGY_URL, Row, anomalies
-from service.queries.catalog import ParkFacts, RideFacts
+from service.queries.catalog import LARGEST_ID, ParkFacts, RideFacts
 from service.queries.days import Tallies
 from service.queries.hours import merged
 from service.queries.tally import ParkTally, RideTally
@@ -25,7 +25,6 @@ PARK_SCORE, RIDE_DOWNTIME, WAIT_TIME = "park_shame_score", "ride_downtime", "wai
 PERIODS = ("today", "yesterday", "last_week", "last_month", *periods.ALIASES)
 TOLERANCE = Fraction(5, 100)
 UNKNOWN = "Unknown"
-LARGEST_ID = 2**31 - 1
 
 OPEN_SLOTS = (
     "slots inside the open intervals: opening <= slot < closing of the posted schedule; without one, from the first to"
