@@ -209,7 +209,8 @@ class Tallies:
         no longer held. Slots are the ride's."""
         if self.first_day is None or day < self.first_day:
             return None
-        readings = self._readings(park)._replace(ride_ids=[ride_id])
+        pauses = ride_id not in self.universe.rides
+        readings = self._readings(park)._replace(ride_ids=[ride_id], pauses=pauses)
         return count_closely(readings, self._openings_of(park, day), day, self._last(day, until), width)
 
     def _last(self, day: date, until: int | None) -> int:

@@ -111,6 +111,7 @@ class Readings(NamedTuple):
     ride_ids: list[int]
     held: Interval  # from the oldest reading to the newest slot that may be seen
     step: int
+    pauses: bool = False  # what has performances closes between them: only what a feed tells is downtime
 
     def slots_in(self, span: Interval) -> int:
         """How many slots lie in `span`."""
@@ -424,7 +425,8 @@ def _ride_counts(readings: Readings, span: Interval, width: int | None = None) -
 
 def _add(found: dict[int, _Counts], readings: Readings, row: _Alike) -> None:
     counts = found.get(row.ride_id) or found.setdefault(row.ride_id, _Counts(row.ride_id))
-    counts.add(_kind(readings.park.park_type, row.status, row.is_open, row.posted), row)
+    kind = _kind(readings.park.park_type, row.status, row.is_open, row.posted)
+    counts.add(kind._replace(possible=False) if readings.pauses else kind, row)
 
 
 def _bucket(width: int) -> Expression:

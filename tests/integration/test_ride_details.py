@@ -166,6 +166,13 @@ def test_a_show_has_its_page_though_no_ranking_counts_it(database: Any) -> None:
     assert page("last_week")["summary"]["uptime_percentage"] == 50.0
 
 
+def test_a_show_that_closes_between_performances_is_not_down(database: Any) -> None:
+    a_ride({YESTERDAY: "OCCOCCOD"}, park_type="other", category="SHOW")
+    found = page("yesterday")
+    assert [event["minutes"] for event in found["downtime_events"]] == [30]  # told, not inferred
+    assert (found["summary"]["total_downtime_hours"], found["summary"]["uptime_percentage"]) == (0.5, 75.0)
+
+
 def test_an_unknown_ride_is_not_found(database: Any) -> None:
     for ride_id in (7, 2**31, 10**30):
         with pytest.raises(NotFound, match=f"Ride {ride_id} not found"):
