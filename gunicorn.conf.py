@@ -4,12 +4,15 @@ gunicorn finds this file in the working directory; `cli serve` names it.
 """
 from __future__ import annotations
 
+import json
 import os
 import resource
 import socket
 import sys
 import traceback
 from typing import Any, NoReturn
+
+from gunicorn import util
 
 
 def refuse(sentence: str) -> NoReturn:
@@ -59,7 +62,7 @@ worker_connections = number("WEB_WORKER_CONNECTIONS", 8000, least=1)
 backlog = number("WEB_BACKLOG", 8192, least=1)
 
 # Bytes of a request's first line. The service refuses a URL of more than 4,000 characters, in JSON; longer lines are
-# refused by gunicorn, in HTML.
+# refused by gunicorn.
 limit_request_line = number("WEB_LIMIT_REQUEST_LINE", 8190, least=1024)
 
 # One listening socket per worker: with a shared one a single worker accepts most keep-alive connections.
@@ -149,6 +152,23 @@ def when_ready(server: Any) -> None:
 
 
 allow_open_files(2 * worker_connections + 1024)
+
+
+def write_json_error(client: Any, status: int, reason: str, message: str) -> None:
+    """gunicorn's own answer to what is no request at all (a malformed line or header), in the form of the service's."""
+    body = json.dumps({"error": reason, "message": message or "The request could not be served"}).encode() + b"\n"
+    head = (
+        f"HTTP/1.1 {status} {reason}",
+        "Connection: close",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        "X-Content-Type-Options: nosniff",
+    )
+    util.write_nonblock(client, "".join(f"{line}\r\n" for line in (*head, "")).encode("latin-1") + body)
+
+
+# gunicorn has no setting for it. Every kind of worker calls this one function, and does without an answer if it fails.
+util.write_error = write_json_error
 
 
 def post_worker_init(worker: Any) -> None:

@@ -11,8 +11,20 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from peewee import Database, DatabaseProxy, Expression, Field, Model, MySQLDatabase, PeeweeException, Query
-from peewee import SqliteDatabase
+from peewee import (
+    OP,
+    SQL,
+    Database,
+    DatabaseProxy,
+    Expression,
+    Field,
+    Model,
+    MySQLDatabase,
+    NodeList,
+    PeeweeException,
+    Query,
+    SqliteDatabase,
+)
 from peewee import QueryEvent, __exception_wrapper__  # type: ignore[attr-defined]
 from playhouse.pool import PooledMySQLDatabase  # type: ignore[import-untyped]
 
@@ -228,9 +240,15 @@ def fetch_prepared(make: Callable[..., Query], values: Sequence[int], *shape: Ha
     return cast("list[tuple[Any, ...]]", list(db.execute_sql(sql, filled).fetchall()))
 
 
-def remainder(column: Field[Any], divisor: int) -> Expression:
+def remainder(column: Field[Any] | Expression, divisor: int) -> Expression:
     """`column % divisor`, which peewee takes for LIKE, and pymysql for its own."""
     return Expression(column, "%%" if is_mysql() else "%", divisor)
+
+
+def among(column: Field[Any], values: Iterable[int]) -> Expression:
+    """`column` is one of `values`, for rows that another index is to find: SQLite would take the column's own."""
+    plain = column if is_mysql() else NodeList((SQL("+"), column), glue="")
+    return Expression(plain, OP.IN, list(values))
 
 
 @lru_cache(maxsize=1024)

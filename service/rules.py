@@ -7,7 +7,6 @@ rounded once, at the edge, by `rounded`.
 
 from enum import IntEnum
 from fractions import Fraction
-from math import floor
 from typing import Any
 
 from peewee import Node, fn
@@ -190,10 +189,16 @@ def hours(minutes: int) -> Fraction:
     return Fraction(minutes, 60)
 
 
+def slot_hours(slots: int, interval_minutes: int) -> Fraction:
+    """Slots as hours: downtime is the down slots times the interval."""
+    return hours(slots * interval_minutes)
+
+
 def rounded(value: Fraction | None, places: int) -> float | None:
     """`value` rounded half up (a negative one half down) to `places` decimals, as a JSON number; None stays None."""
     if value is None:
         return None
-    scale = int(10**places)
-    units = floor(abs(value) * scale + Fraction(1, 2))
+    scale, numerator = int(10**places), abs(value.numerator)
+    # Half up in whole numbers, which takes a third of the time of fractions.
+    units = (2 * scale * numerator + value.denominator) // (2 * value.denominator)
     return (units if value >= 0 else -units) / scale

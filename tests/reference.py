@@ -755,7 +755,7 @@ class Reference:
         return row
 
     def aggregate_stats(self, period: str, filter: str = "all-parks") -> Row:
-        """Totals over the parks of the filter: their own numbers, but in live and today only active rides."""
+        """Totals over the parks of the filter: their own numbers, which include their inactive rides."""
         parks = self.listed_parks(period, filter)
         tallies = [self.park_tally(park.park_id, self.span(period)) for park in parks]
         total = (sum(self.is_open_now(park.park_id) is True for park in parks) if period == "live"
@@ -780,12 +780,12 @@ class Reference:
             quiet = sum(len(self.rides_without_downtime(park.park_id, span)) for park in parks)
             return {"rides_operating": quiet, "rides_down": len(down),
                     "rides_closed": 0, "rides_refurbishment": 0}
-        summary = self.status_summary(filter)
-        active_down = sum(self.attractions[ride_id].is_active for ride_id in down)
-        return {"rides_operating": summary["OPERATING"],
-                "rides_down": summary["DOWN"] if period == "live" else active_down,
-                "rides_closed": summary["CLOSED"],
-                "rides_refurbishment": summary["REFURBISHMENT"]}
+        now = {status: sum(len(self.rides_now(park.park_id, status)) for park in parks)
+               for status in ("OPERATING", "DOWN", "CLOSED", "REFURBISHMENT")}
+        return {"rides_operating": now["OPERATING"],
+                "rides_down": now["DOWN"] if period == "live" else len(down),
+                "rides_closed": now["CLOSED"],
+                "rides_refurbishment": now["REFURBISHMENT"]}
 
     def status_summary(self, filter: str = "all-parks", park_id: int | None = None) -> dict[str, int]:
         """Active attractions of active parks by live status; `total` is their sum."""

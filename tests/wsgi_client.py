@@ -27,7 +27,7 @@ class Client:
         self.app = validator(app)
 
     def get(self, url: str, **headers: str) -> Response:
-        return self.request("GET", url, **headers)
+        return self.request("GET", url, b"", **headers)
 
     def post(self, url: str, body: object, **headers: str) -> Response:
         """Send `body` as JSON; bytes as they are."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from peewee import Query
+from peewee import ModelSelect
 
 from service import rules
 from service.database import fetch
@@ -15,16 +16,19 @@ from service.models import Park, ParkActivitySnapshot, Ride
 from service.models.base import rows
 from service.periods import epoch
 
+NO_PAGE = "/"  # the contract wants an address of every source
 SOURCES = {
     rules.Source.THEMEPARKS_WIKI: ("ThemeParks.wiki", "https://themeparks.wiki"),
     rules.Source.QUEUE_TIMES: ("Queue-Times.com", "https://queue-times.com"),
-    rules.Source.SIMULATION: ("Simulated data", "/"),
+    rules.Source.SIMULATION: ("Simulated data", NO_PAGE),
 }
 DISNEY_UNIVERSAL = "disney-universal"
 ALL_PARKS = "all-parks"
 FILTERS = (DISNEY_UNIVERSAL, ALL_PARKS)
 LARGEST_ID = 2**31 - 1  # of any table
 QUEUE_TIMES_PAGE = "https://queue-times.com/parks"
+
+_Row = TypeVar("_Row", bound=tuple[Any, ...])
 
 
 class ParkFacts(NamedTuple):
@@ -94,17 +98,7 @@ def universe(only: int | None = None) -> Universe:
     """Every park and every attraction, or those of one park; nothing if there is no such park."""
     if only is not None and only > LARGEST_ID:
         return Universe({}, {}, {})
-    parks = Park.select(
-        Park.park_id,
-        Park.name,
-        Park.city,
-        Park.state_province,
-        Park.country,
-        Park.timezone,
-        Park.park_type,
-        Park.is_active,
-        Park.queue_times_id,
-    ).order_by(Park.park_id)
+    parks = _parks().order_by(Park.park_id)
     rides = (
         Ride.select(Ride.ride_id, Ride.park, Ride.name, Ride.tier, Ride.is_active, Ride.queue_times_id)
         .where(Ride.category == rules.Category.ATTRACTION)
@@ -117,6 +111,21 @@ def universe(only: int | None = None) -> Universe:
     for ride in facts.values():
         by_park[ride.park_id].append(ride.ride_id)
     return Universe({row.park_id: _park(row) for row in rows(parks, ParkFacts)}, facts, dict(by_park))
+
+
+def _parks() -> ModelSelect[Park]:
+    """The columns of ParkFacts."""
+    return Park.select(
+        Park.park_id,
+        Park.name,
+        Park.city,
+        Park.state_province,
+        Park.country,
+        Park.timezone,
+        Park.park_type,
+        Park.is_active,
+        Park.queue_times_id,
+    )
 
 
 def _park(row: ParkFacts) -> ParkFacts:
@@ -132,16 +141,15 @@ def ride_page(park: ParkFacts, ride: RideFacts) -> str | None:
 
 def searchable_parks() -> list[dict[str, object]]:
     """The active parks by name, as the search index has them: id, name, location, type, url."""
-    parks = Park.select(Park.park_id, Park.name, Park.city, Park.state_province).where(Park.is_active)
     return [
         {
-            "id": park_id,
-            "name": name,
-            "location": ", ".join(part for part in (city, state) if part),
+            "id": park.park_id,
+            "name": park.name,
+            "location": park.location,
             "type": "park",
-            "url": f"/park-detail.html?id={park_id}",
+            "url": f"/park-detail.html?id={park.park_id}",
         }
-        for park_id, name, city, state in _by_name(parks)
+        for park in _by_name(rows(_parks().where(Park.is_active), ParkFacts))
     ]
 
 
@@ -161,13 +169,13 @@ def searchable_rides() -> list[dict[str, object]]:
             "type": "ride",
             "url": f"/ride-detail.html?id={ride_id}",
         }
-        for ride_id, name, park_id, park_name in _by_name(rides)
+        for ride_id, name, park_id, park_name in _by_name(fetch(rides))
     ]
 
 
-def _by_name(query: Query) -> list[tuple[Any, ...]]:
+def _by_name(found: Iterable[_Row]) -> list[_Row]:
     """Rows of (id, name, ...) by name, then id: databases would each sort names in their own way."""
-    return sorted(fetch(query), key=lambda row: (row[1].casefold(), row[0]))
+    return sorted(found, key=lambda row: (row[1].casefold(), row[0]))
 
 
 def attribution(now: datetime) -> dict[str, object]:
@@ -187,3 +195,10 @@ def attribution(now: datetime) -> dict[str, object]:
         "url": named[0]["url"],
         "sources": named,
     }
+
+
+def attribution_text(now: datetime) -> str:
+    """The same as one line, with the page of the first source where there is one."""
+    credit = attribution(now)
+    has_page = credit["url"] != NO_PAGE
+    return f"Data powered by {credit['data_source']} - {credit['url']}" if has_page else str(credit["data_source"])

@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 from service import rules
 from service.periods import PACIFIC
-from service.queries import live, rankings
+from service.queries import Row, live, rankings
 from service.queries.catalog import ParkFacts, RideFacts
-from service.queries.rankings import Row, Standings
+from service.queries.parts import PartTally
+from service.queries.rankings import Standings
 from service.queries.series import Grid, average_wait, grid_of, hours_down, park_series, recent_slots, ride_series
-from service.queries.tally import ParkTally, RideTally
+from service.queries.tally import ParkTally, RideTally, Wanted
 
 Points = list[Fraction | None]
 HEATMAPS = {  # the measure of each type of heat map
@@ -156,11 +157,11 @@ def _rides(asked: Standings, found: list[tuple[RideFacts, RideTally, Fraction]])
 def _scores(asked: Standings, grid: Grid, chosen: list[Chosen]) -> list[Points]:
     if asked.period == "live":
         return [live.recent_scores(asked.tallies, one.park, grid.instants) for one in chosen]
-    return _park_points(asked, grid, chosen, lambda tally: tally.score)
+    return _park_points(asked, grid, chosen, Wanted.DOWN, lambda tally: tally.score)
 
 
 def _park_waits(asked: Standings, grid: Grid, chosen: list[Chosen]) -> list[Points]:
-    return _park_points(asked, grid, chosen, average_wait)
+    return _park_points(asked, grid, chosen, Wanted.WAITS, average_wait)
 
 
 def _hours_down(asked: Standings, grid: Grid, chosen: list[Chosen]) -> list[Points]:
@@ -172,9 +173,13 @@ def _ride_waits(asked: Standings, grid: Grid, chosen: list[Chosen]) -> list[Poin
 
 
 def _park_points(
-    asked: Standings, grid: Grid, chosen: list[Chosen], value: Callable[[ParkTally], Fraction | None]
+    asked: Standings,
+    grid: Grid,
+    chosen: list[Chosen],
+    wanted: Wanted,
+    value: Callable[[ParkTally | PartTally], Fraction | None],
 ) -> list[Points]:
-    series = park_series(asked.tallies, asked.span, [one.park for one in chosen], grid)
+    series = park_series(asked.tallies, asked.span, [one.park for one in chosen], grid, wanted)
     return [[value(tally) if tally else None for tally in series[one.park.park_id]] for one in chosen]
 
 
@@ -182,7 +187,8 @@ def _ride_points(
     asked: Standings, grid: Grid, chosen: list[Chosen], value: Callable[[RideTally], Fraction | None]
 ) -> list[Points]:
     parks = {one.park.park_id: one.park for one in chosen}
-    series = ride_series(asked.tallies, asked.span, parks.values(), grid)
+    only = {one.ride.ride_id for one in chosen if one.ride}
+    series = ride_series(asked.tallies, asked.span, parks.values(), grid, only)
     nothing: list[RideTally | None] = [None] * len(grid.points)
     found = (series.get(one.ride.ride_id, nothing) for one in chosen if one.ride)
     return [[value(tally) if tally else None for tally in tallies] for tallies in found]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import date, datetime, timedelta
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from peewee import Expression, fn
 
 from service import rules
 from service.config import DEFAULT_INTERVAL_MINUTES
-from service.database import fetch
+from service.database import among, fetch
 from service.models import DailyParkStats, DailyStats, RideStatusSnapshot, StatDay
 from service.models.base import rows
 from service.periods import (
@@ -22,24 +22,19 @@ from service.periods import (
     epoch,
     last_days,
     local_days,
-    month_end,
     pacific_date,
     pacific_day,
     settles_at,
+    week_of,
 )
 from service.queries import hours, state
 from service.queries.catalog import ParkFacts, universe
 from service.queries.hours import NO_SCHEDULE, Schedule, as_date
-from service.queries.tally import (
-    CloseTally,
-    DayTally,
-    ParkTally,
-    Readings,
-    RideTally,
-    count,
-    count_buckets,
-    count_closely,
-)
+from service.queries.parts import Cells, Part, PartTally, park_parts, ride_parts
+from service.queries.tally import DayTally, LocalDay, ParkTally, Readings, RideTally, Wanted, count, judged_days
+
+MINUTES = {"operating", "down", "longest"}  # stored as minutes, tallied as slots
+EXTREMES = {"wait_min", "wait_max"}  # may be unknown
 
 ADOPTED_VERSION = 0  # of days that another system counted: the readings held of them, if any, are a part
 LATEST_SETTLING = 26 * 3600  # no park's local day ends later than this after the Pacific day it overlaps
@@ -51,6 +46,13 @@ class Stored(NamedTuple):
     version: int
     days: tuple[date, ...]
     park_ids: tuple[int, ...] | None = None
+
+
+class CloseTally(NamedTuple):
+    """One ride's Pacific day, whole and by the starts of cells of time."""
+
+    whole: DayTally
+    cells: dict[int, RideTally]
 
 
 class _Entry(NamedTuple):
@@ -79,47 +81,69 @@ class Tallies:
         self.revision = state.get_state(state.REVISION_HISTORY) or 0
         self.first_day = first_whole_day()
         self.held = self._held()
-        self._schedules: dict[date, dict[int, Schedule]] = {}  # by the first of the month
+        self._schedules: dict[date, dict[int, Schedule]] = {}  # by the first of the week
         self._openings: dict[tuple[int, date], list[Interval]] = {}
         self._counts: dict[tuple[int, date, int], DayTally] = {}  # by park, day and last slot counted
+        self._judged_days: dict[tuple[int, date], list[LocalDay]] = {}
         self._stored_rosters: dict[Stored, dict[int, set[int]]] = {}
         self._ledgers: dict[tuple[date, ...], dict[date, list[_Entry]]] = {}
 
-    def park_days(self, span: Span, parks: Iterable[ParkFacts], *, rosters: bool = True) -> list[ParkTally]:
+    def park_days(
+        self, span: Span, parks: Iterable[ParkFacts], wanted: Wanted = Wanted.ALL, *, rosters: bool = True
+    ) -> list[ParkTally]:
         """One ParkTally per park and day of `span` with anything observed, by day and park.
 
-        Without `rosters` there may be no scores; that spares counting the week before.
+        Without `rosters` there may be no scores, and stored days of a park may be one; that spares counting the week
+        before.
         """
-        wanted = {park.park_id: park for park in parks}
-        stored, raw = self._sources(span, list(wanted.values()))
-        found = [row for source in stored for row in self._stored_parks(source) if row.park_id in wanted]
-        found += [self.park_day(park, day, span.until, roster=rosters) for day, park in raw]
+        wanted_parks = {park.park_id: park for park in parks}
+        stored, raw = self._sources(span, list(wanted_parks.values()))
+        found = [
+            row
+            for source in stored
+            for row in (self._stored_parks(source) if rosters else self._pooled_parks(source))
+            if row.park_id in wanted_parks
+        ]
+        found += [self.park_day(park, day, span.until, wanted, roster=rosters) for day, park in raw]
         return sorted((row for row in found if row.slots), key=attrgetter("day", "park_id"))
 
-    def rides(self, span: Span, parks: Iterable[ParkFacts]) -> dict[int, RideTally]:
-        """One RideTally per ride with readings while its park was open in `span`, summed over the days."""
-        wanted = {park.park_id: park for park in parks}
-        stored, raw = self._sources(span, list(wanted.values()))
-        found = [row for source in stored for _, row in self._stored_rides(source) if row.park_id in wanted]
-        found += [ride for day, park in raw for ride in self.count(park, day, span.until).rides.values()]
+    def rides(
+        self,
+        span: Span,
+        parks: Iterable[ParkFacts],
+        wanted: Wanted = Wanted.ALL,
+        only: Collection[int] | None = None,
+    ) -> dict[int, RideTally]:
+        """One RideTally per ride (or of these ids) with readings while its park was open in `span`, summed over the
+        days."""
         totals: dict[int, RideTally] = {}
-        for ride in found:
+        for _, ride in self._rides(span, parks, wanted, only, by_day=False):
             known = totals.get(ride.ride_id)
             totals[ride.ride_id] = known.plus(ride) if known else ride
         return totals
 
-    def ride_days(self, span: Span, parks: Iterable[ParkFacts]) -> dict[date, list[RideTally]]:
-        """The same day by day, for a few parks."""
-        wanted = {park.park_id: park for park in parks}
-        stored, raw = self._sources(span, list(wanted.values()))
+    def ride_days(
+        self, span: Span, parks: Iterable[ParkFacts], only: Collection[int] | None = None
+    ) -> dict[date, list[RideTally]]:
+        """The same day by day."""
         found: dict[date, list[RideTally]] = defaultdict(list)
-        for source in stored:
-            few = source if source.park_ids is not None else source._replace(park_ids=tuple(wanted))
-            for day, ride in self._stored_rides(few, by_day=True):
-                found[day].append(ride)
-        for day, park in raw:
-            found[day] += self.count(park, day, span.until).rides.values()
+        for day, ride in self._rides(span, parks, Wanted.ALL, only, by_day=True):
+            found[day].append(ride)
         return found
+
+    def _rides(
+        self, span: Span, parks: Iterable[ParkFacts], wanted: Wanted, only: Collection[int] | None, *, by_day: bool
+    ) -> Iterator[tuple[date, RideTally]]:
+        of_park = {park.park_id: park for park in parks}
+        stored, raw = self._sources(span, list(of_park.values()))
+        for source in stored:
+            # The database need not look at the rides of all parks for the days of a few.
+            few = source._replace(park_ids=tuple(of_park)) if by_day and source.park_ids is None else source
+            found = self._stored_rides(few, wanted, only, by_day=by_day)
+            yield from ((day, ride) for day, ride in found if ride.park_id in of_park)
+        for day, park in raw:
+            rides = self.count(park, day, span.until, wanted).rides.values()
+            yield from ((day, ride) for ride in rides if only is None or ride.ride_id in only)
 
     def stored_parks(self, days: tuple[date, ...]) -> list[ParkTally]:
         """The rows that readers take of these days, if they are stored: those with nothing observed too."""
@@ -140,19 +164,49 @@ class Tallies:
         return {day for source in self._sources(span, [park])[0] for day in source.days}
 
     def park_day(
-        self, park: ParkFacts, day: date, until: int | None = None, *, roster: bool = True
+        self,
+        park: ParkFacts,
+        day: date,
+        until: int | None = None,
+        wanted: Wanted = Wanted.ALL,
+        *,
+        roster: bool = True,
     ) -> ParkTally:
         """A park's Pacific day from raw readings."""
-        return self._park_tally(park, day, self.count(park, day, until), self.roster_weight(park, day) if roster else 0)
+        roster_weight = self.roster_weight(park, day) if roster else 0
+        return self._park_tally(park, day, self.count(park, day, until, wanted), roster_weight)
 
-    def park_buckets(
-        self, park: ParkFacts, day: date, width: int, until: int | None = None, since: int | None = None
-    ) -> dict[int, ParkTally]:
-        """The buckets of `width` seconds of a park's Pacific day in which it was open, by their starts; from raw
-        readings. The roster is the day's."""
-        weight = self.roster_weight(park, day)
-        buckets = self.count_buckets(park, day, width, until, since).items()
-        return {start: self._park_tally(park, day, counted, weight) for start, counted in sorted(buckets)}
+    def park_parts(
+        self,
+        park: ParkFacts,
+        day: date,
+        cells: Cells,
+        *,
+        since: int | None = None,
+        until: int | None = None,
+        wanted: Wanted = Wanted.ALL,
+    ) -> dict[int, PartTally]:
+        """The cells of a park's Pacific day in which it was open, by their starts, from raw readings; those from the
+        instant `since` on. The roster is the day's."""
+        judged, within = self._judged(park, day, False), self._within(day, since, until)
+        parts = park_parts(judged, cells, within, wanted)
+        roster_weight = self.roster_weight(park, day) if Wanted.DOWN in wanted else 0
+        return {start: self._part_tally(part, roster_weight) for start, part in sorted(parts.items())}
+
+    def _part_tally(self, part: Part, roster_weight: int) -> PartTally:
+        weights = self.universe.rides
+        return PartTally(
+            part.slots,
+            part.open_slots,
+            roster_weight,
+            part.operating,
+            sum(part.down.values()),
+            sum(down * weights[ride_id].weight for ride_id, down in part.down.items()),
+            len(part.down),
+            part.wait_sum,
+            part.wait_samples,
+            part.wait_max,
+        )
 
     def _park_tally(self, park: ParkFacts, day: date, counted: DayTally, roster_weight: int) -> ParkTally:
         rides = counted.rides.values()
@@ -182,47 +236,90 @@ class Tallies:
         *earlier, _ = last_days(day, rules.ROSTER_DAYS)
         stored, raw = self._sources(Span(tuple(earlier), ""), [park])
         known = (self._operated(source).get(park.park_id, set()) for source in stored)
-        counted = (self.count(park, other).rides.values() for other in [day, *(other for other, _ in raw)])
+        days = [day, *(other for other, _ in raw)]
+        counted = (self.count(park, other, wanted=Wanted.SAMPLES).rides.values() for other in days)
         seen = {ride.ride_id for rides in counted for ride in rides if ride.operated}
         return seen.union(*known) & self.universe.rides.keys()
 
-    def count(self, park: ParkFacts, day: date, until: int | None = None) -> DayTally:
+    def count(
+        self, park: ParkFacts, day: date, until: int | None = None, wanted: Wanted = Wanted.ALL
+    ) -> DayTally:
         """Raw counts of a park's Pacific day, or of its slots up to `until`."""
         last = self._last(day, until)
         key = (park.park_id, day, last)
-        if key not in self._counts:
-            self._counts[key] = count(self._readings(park), self._openings_of(park, day), day, last)
-        return self._counts[key]
+        known = self._counts.get(key)
+        if known is None or wanted not in known.known:
+            wanted |= known.known if known else wanted
+            waits = Wanted.WAITS in wanted
+            whole = last == self._last(day, None)
+            judged = self._judged(park, day, waits) if whole else self._judge(park, day, None, last, waits=waits)
+            known = self._counts[key] = count(judged, wanted)
+        return known
 
-    def count_buckets(
-        self, park: ParkFacts, day: date, width: int, until: int | None = None, since: int | None = None
-    ) -> dict[int, DayTally]:
-        """The same by buckets of `width` seconds, by their starts; those in which the park was open, from the bucket
-        that starts at `since` on."""
-        openings = self._openings_of(park, day)
-        return count_buckets(self._readings(park), openings, day, self._last(day, until), width, since)
+    def ride_parts(
+        self,
+        park: ParkFacts,
+        day: date,
+        cells: Cells,
+        *,
+        ride_ids: list[int] | None = None,
+        since: int | None = None,
+        until: int | None = None,
+    ) -> dict[int, dict[int, RideTally]]:
+        """The same of each of its attractions, or of these, by the start of the cell, then the ride."""
+        judged = self._judged(park, day, False) if ride_ids is None else self._judge(park, day, ride_ids)
+        return ride_parts(judged, cells, self._within(day, since, until))
 
     def ride_day(
-        self, park: ParkFacts, ride_id: int, day: date, width: int, until: int | None = None
+        self, park: ParkFacts, ride_id: int, day: date, cells: Cells, until: int | None = None
     ) -> CloseTally | None:
-        """One ride's Pacific day, whole and by buckets of `width` seconds, of any category; None where its readings are
-        no longer held. Slots are the ride's."""
+        """One ride's Pacific day, whole and by cells, of any category; None where its readings are no longer held.
+        Slots are the ride's."""
         if self.first_day is None or day < self.first_day:
             return None
-        pauses = ride_id not in self.universe.rides
-        readings = self._readings(park)._replace(ride_ids=[ride_id], pauses=pauses)
-        return count_closely(readings, self._openings_of(park, day), day, self._last(day, until), width)
+        judged = self._judge(park, day, [ride_id], until)
+        cut = ride_parts(judged, cells, self._within(day, None, until))
+        return CloseTally(count(judged), {start: rides[ride_id] for start, rides in sorted(cut.items())})
+
+    def _judged(self, park: ParkFacts, day: date, waits: bool) -> list[LocalDay]:
+        """The park's whole day, once, or once more where waits are wanted later."""
+        key = (park.park_id, day)
+        known = self._judged_days.get(key)
+        if known is None or waits and not all(local.waits for local in known):
+            known = self._judged_days[key] = self._judge(park, day, waits=waits)
+        return known
+
+    def _judge(
+        self,
+        park: ParkFacts,
+        day: date,
+        ride_ids: list[int] | None = None,
+        until: int | None = None,
+        *,
+        waits: bool = True,
+    ) -> list[LocalDay]:
+        """A park's day, with all attractions or these rides of any category."""
+        readings = self._readings(park)
+        if ride_ids is not None:
+            # What has performances closes between them: only what a feed tells of it is downtime.
+            pauses = not self.universe.rides.keys() >= set(ride_ids)
+            readings = readings._replace(ride_ids=ride_ids, pauses=pauses)
+        openings = [self.openings(park, local) for local in local_days(pacific_day(day), park.timezone)]
+        return list(judged_days(readings, openings, day, self._last(day, until), waits=waits))
+
+    def _within(self, day: date, since: int | None, until: int | None) -> list[Interval]:
+        first = pacific_day(day).start if since is None else since
+        last = self._last(day, until)
+        return [Interval(first, last + 1)] if first <= last else []
 
     def _last(self, day: date, until: int | None) -> int:
         """The last instant of a day that may be counted."""
         return min(pacific_day(day).end - 1, self.now if until is None else min(until, self.now))
 
-    def _openings_of(self, park: ParkFacts, day: date) -> list[list[Interval]]:
-        return [self.openings(park, local) for local in local_days(pacific_day(day), park.timezone)]
-
     def forget(self, *, after: date) -> None:
         """Drop the counts of later days, so that a long run from new to old keeps a week of them at most."""
         self._counts = {key: counted for key, counted in self._counts.items() if key[1] <= after}
+        self._judged_days = {key: judged for key, judged in self._judged_days.items() if key[1] <= after}
 
     def openings(self, park: ParkFacts, local: date) -> list[Interval]:
         """When the park was open on one of its local days."""
@@ -248,10 +345,10 @@ class Tallies:
         return Interval(oldest, max(oldest, last + 1))
 
     def _schedule(self, local: date) -> dict[int, Schedule]:
-        """The schedules around a local day; loaded a month at a time, because neighbours are asked for next."""
-        first, last = local.replace(day=1), month_end(local)
+        """The schedules around a local day; loaded a week at a time, because neighbours are asked for next."""
+        first, *_, last = week_of(local)
         if first not in self._schedules:
-            self._schedules[first] = hours.schedules(first, last)
+            self._schedules[first] = hours.schedules(first, last, self.only)
         return self._schedules[first]
 
     # --- which days are stored ---------------------------------------------------------------------------------------
@@ -360,52 +457,60 @@ class Tallies:
             for row in rows(query, ParkTally)
         ]
 
-    def _stored_rides(self, source: Stored, *, by_day: bool = False) -> Iterator[tuple[date, RideTally]]:
-        """The rides of the stored days, each with its sums `by_day`, or over all of them with the last day."""
-        stats = DailyStats
+    def _pooled_parks(self, source: Stored) -> list[ParkTally]:
+        """One tally a park for all the stored days, without scores."""
+        stats = DailyParkStats
         query = (
             stats.select(
-                stats.ride,
-                fn.MAX(stats.park_id),
+                stats.park,
+                fn.MAX(stats.stat_date),
                 fn.SUM(stats.sample_count),
                 fn.SUM(stats.operating_minutes),
                 fn.SUM(stats.total_downtime_minutes),
-                fn.SUM(stats.downtime_incidents),
-                fn.MAX(fn.COALESCE(stats.longest_downtime_minutes, 0)),
-                fn.SUM(stats.status_changes),
                 fn.SUM(stats.wait_sum),
                 fn.SUM(stats.wait_samples),
-                fn.MIN(stats.min_wait_time),
-                fn.MAX(stats.max_wait_time),
-                fn.MAX(stats.stat_date),
+                fn.MAX(stats.peak_wait_time),
             )
-            .where(*self._rides_held_by(source))
-            .group_by(stats.ride, *([stats.stat_date] if by_day else []))
+            .where(held_by(source, stats.stat_date, stats.metrics_version, stats.park))
+            .group_by(stats.park)
         )
-        for ride_id, park_id, *sums, least, most, day in fetch(query):
-            samples, running, down, incidents, longest, changes, wait_sum, waits = map(int, sums)
-            operating_slots, down_slots = running // self.interval_minutes, down // self.interval_minutes
-            yield as_date(day), RideTally(
-                ride_id,
-                park_id,
-                samples,
-                rules.operated(operating_slots, down_slots),  # only rides that operated have downtime
-                operating_slots,
-                down_slots,
-                incidents,
-                longest // self.interval_minutes,
-                changes,
-                wait_sum,
-                waits,
-                least,
-                most,
-            )
+        found = []
+        for park_id, day, *sums, peak in fetch(query):
+            slots, operating, down, wait_sum, waits = map(int, sums)
+            pooled = ParkTally(park_id, as_date(day), slots, wait_sum=wait_sum, wait_samples=waits, wait_max=peak)
+            minutes = self.interval_minutes
+            found.append(pooled._replace(operating=operating // minutes, down=down // minutes))
+        return found
 
-    def _rides_held_by(self, source: Stored) -> list[Expression]:
-        """The condition that picks the rows of rides; where only one park is asked for by its rides too, which are
-        part of the key: a quarter of the time."""
+    def _stored_rides(
+        self, source: Stored, wanted: Wanted, only: Collection[int] | None, *, by_day: bool
+    ) -> Iterator[tuple[date, RideTally]]:
+        """The rides of the stored days, each with its sums `by_day`, or over all of them with the last day."""
+        stats, last = DailyStats, source.days[-1]
+        names, columns = _sums(wanted)
+        by = [stats.ride, stats.park_id, *([stats.stat_date] if by_day else [])]
+        query = stats.select(*by, *columns).where(*self._rides_held_by(source, only)).group_by(*by)
+        for row in fetch(query):
+            day = as_date(row[2]) if by_day else last
+            sums = dict(zip(names, row[len(by) :], strict=True))
+            yield day, self._ride_tally(row[0], row[1], sums)
+
+    def _ride_tally(self, ride_id: int, park_id: int, sums: dict[str, Any]) -> RideTally:
+        for name in sums.keys() - EXTREMES:
+            sums[name] = int(sums[name])
+        for name in sums.keys() & MINUTES:
+            sums[name] //= self.interval_minutes
+        # Only rides that operated have downtime, or waits that count.
+        operated = rules.operated(sums.get("operating", 0), sums.get("down", 0)) or sums.get("wait_samples", 0) > 0
+        return RideTally(ride_id, park_id, sums.pop("samples", 0), operated, **sums)
+
+    def _rides_held_by(self, source: Stored, only: Collection[int] | None = None) -> list[Expression]:
+        """The condition that picks the rows of rides; where only some are asked for by their ids too, which are part of
+        the key: a quarter of the time."""
         held = held_by(source, DailyStats.stat_date, DailyStats.metrics_version, DailyStats.park_id)
-        return [held] if self.only is None else [held, DailyStats.ride.in_(sorted(self.universe.rides))]
+        rides = self.universe.rides.keys() if only is None and self.only else only
+        # SQLite would rather read all years of the rides than the days of the span.
+        return [held] if rides is None else [held, among(DailyStats.ride, sorted(rides))]
 
     def _operated(self, source: Stored) -> dict[int, set[int]]:
         """Per park the rides that operated on any of the stored days."""
@@ -420,6 +525,29 @@ class Tallies:
                 rosters[park_id].add(ride_id)
             self._stored_rosters[source] = rosters
         return self._stored_rosters[source]
+
+
+def _sums(wanted: Wanted) -> tuple[list[str], list[Any]]:
+    """The fields of a RideTally that are wanted, and the columns that add up to them."""
+    stats = DailyStats
+    sums = {
+        Wanted.SAMPLES: {"samples": fn.SUM(stats.sample_count)},
+        Wanted.OPERATING: {"operating": fn.SUM(stats.operating_minutes)},
+        Wanted.DOWN: {"down": fn.SUM(stats.total_downtime_minutes)},
+        Wanted.WAITS: {
+            "wait_sum": fn.SUM(stats.wait_sum),
+            "wait_samples": fn.SUM(stats.wait_samples),
+            "wait_max": fn.MAX(stats.max_wait_time),
+        },
+        Wanted.DETAILS: {
+            "incidents": fn.SUM(stats.downtime_incidents),
+            "longest": fn.MAX(fn.COALESCE(stats.longest_downtime_minutes, 0)),
+            "status_changes": fn.SUM(stats.status_changes),
+            "wait_min": fn.MIN(stats.min_wait_time),
+        },
+    }
+    found = [pair for part, columns in sums.items() if part in wanted for pair in columns.items()]
+    return [name for name, _ in found], [column for _, column in found]
 
 
 def oldest_slot() -> int | None:

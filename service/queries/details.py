@@ -6,21 +6,19 @@ from bisect import bisect_left
 from collections.abc import Callable
 from fractions import Fraction
 from functools import cached_property
-from typing import Any
 
 from service import rules
 from service.database import fetch
 from service.models import Park, ParkActivitySnapshot
 from service.periods import Interval, iso_utc, last_days, local_days, pacific_clock, pacific_date, pacific_day
-from service.queries import live, rankings, series
+from service.queries import Row, live, rankings, series
 from service.queries.catalog import ParkFacts, RideFacts
 from service.queries.live import ParkNow
 from service.queries.rankings import ParkSpan, Standings
+from service.queries.parts import PartTally
 from service.queries.roster import EXCLUDED, Roster, attractions, roster_now
-from service.queries.series import HOUR
-from service.queries.tally import ParkTally, RideTally
-
-Row = dict[str, Any]
+from service.queries.series import BY_HOUR, HOUR
+from service.queries.tally import ParkTally, RideTally, Wanted
 
 DOWNTIME, WAIT_TIMES = "downtime", "wait_times"
 CHARTS = (DOWNTIME, WAIT_TIMES)
@@ -56,15 +54,15 @@ class _Page:
         return (self.now.score(self.tallies.universe, members) if self.now else None) or Fraction(0)
 
     @cached_property
-    def by_hour(self) -> dict[int, ParkTally]:
+    def by_hour(self) -> dict[int, PartTally]:
         """The hours of a single day in which the park was observed while open, by their starts."""
         span = self.asked.span
-        buckets = self.tallies.park_buckets(self.park, span.days[0], HOUR, span.until)
-        return {start: bucket for start, bucket in buckets.items() if bucket.slots}
+        hours = self.tallies.park_parts(self.park, span.days[0], BY_HOUR, until=span.until)
+        return {start: hour for start, hour in hours.items() if hour.slots}
 
     def hours(self, slots: int) -> Fraction:
         """Slots as hours."""
-        return rules.hours(slots * self.tallies.interval_minutes)
+        return rules.slot_hours(slots, self.tallies.interval_minutes)
 
 
 def park_details(asked: Standings) -> Row:
@@ -89,8 +87,9 @@ def rides_chart(asked: Standings, chart_type: str) -> Row:
     grid = series.grid_of(asked.span)
     value = _hours_down if chart_type == DOWNTIME else _wait
     found: list[tuple[RideFacts, list[float | None]]] = []
+    listed = asked.listed_rides(Wanted.ALL)  # first: what it judges serves the points too
     points_of = series.ride_series(asked.tallies, asked.span, asked.parks)
-    for facts, ride in asked.listed_rides():
+    for facts, ride in listed:
         if ride.operated if chart_type == DOWNTIME else ride.wait_samples:
             points = points_of.get(facts.ride_id, [None] * len(grid.points))
             found.append((facts, [None if point is None else value(point, asked.minutes) for point in points]))
@@ -236,7 +235,7 @@ def _live_breakdown(page: _Page) -> Row:
 
 def _down_now(page: _Page) -> list[tuple[RideFacts, int]]:
     """The rides that are down, inactive ones too, for they are in the score; with their down slots of today."""
-    today, facts = page.asked.rides, page.tallies.universe.rides
+    today, facts = page.asked.rides(), page.tallies.universe.rides
     return [
         (facts[ride_id], today[ride_id].down if ride_id in today else 0)
         for ride_id, ride in (page.now.rides.items() if page.now else ())
@@ -277,9 +276,8 @@ def _today_breakdown(page: _Page) -> Row:
 
 
 def _yesterday_breakdown(page: _Page) -> Row:
-    broken = page.asked.rides_of[page.park.park_id]
     return _span_breakdown(page) | {
-        "rides_with_downtime": sum(ride.down > 0 for ride in broken),
+        "rides_with_downtime": page.asked.rides_down[page.park.park_id],
         "park_is_open": None,
     }
 

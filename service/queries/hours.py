@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import date, timedelta
 from typing import NamedTuple
 
@@ -52,8 +52,8 @@ def dates_known(dates: Iterable[date]) -> set[date]:
     return {near for day in dates for near in days_between(day - REACH, day + REACH)}
 
 
-def schedules(first: date, last: date) -> dict[int, Schedule]:
-    """The schedules of all parks, with every row that can matter to local days from `first` to `last`."""
+def schedules(first: date, last: date, park_ids: Collection[int] | None = None) -> dict[int, Schedule]:
+    """The schedules of all parks, or of these, with every row that can matter to local days from `first` to `last`."""
     margin = REACH + timedelta(days=1)
     query = ParkSchedule.select(
         ParkSchedule.park,
@@ -62,6 +62,8 @@ def schedules(first: date, last: date) -> dict[int, Schedule]:
         ParkSchedule.opening_at,
         ParkSchedule.closing_at,
     ).where(ParkSchedule.schedule_date.between(first - margin, last + margin))
+    if park_ids is not None:
+        query = query.where(ParkSchedule.park.in_(list(park_ids)))
     dates: dict[int, set[date]] = defaultdict(set)
     openings: dict[int, list[Interval]] = defaultdict(list)
     for row in rows(query, _Row):

@@ -91,6 +91,12 @@ def newest_slot(tallies: Tallies, park: ParkFacts) -> int | None:
     return newest[0][0] if newest else None
 
 
+def live_slot(tallies: Tallies, park: ParkFacts) -> int | None:
+    """A park's newest slot that is not suspect, if it still tells what happens now."""
+    slot = newest_slot(tallies, park)
+    return None if slot is None or slot < tallies.now - rules.LIVE_WINDOW_SECONDS else slot
+
+
 def last_seen(tallies: Tallies, park: ParkFacts) -> ParkNow | None:
     """What a park did in its newest slot, however old, looked at in that slot; None for a park that was never seen."""
     slot = newest_slot(tallies, park)

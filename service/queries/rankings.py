@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 from fractions import Fraction
 from functools import cached_property
@@ -11,17 +11,17 @@ from typing import Any, NamedTuple
 
 from service import periods, rules
 from service.periods import Span
+from service.queries import Row
 from service.queries.catalog import DISNEY_UNIVERSAL, ParkFacts, RideFacts, ride_page
 from service.queries.days import Tallies
-from service.queries.live import PARK_CLOSED, ParkNow, RideNow, count_statuses, parks_now
-from service.queries.tally import ParkTally, RideTally
-
-Row = dict[str, Any]
+from service.queries.live import PARK_CLOSED, ParkNow, RideNow, parks_now
+from service.queries.tally import ParkTally, RideTally, Wanted
 
 PARK_SORTS = ("shame_score", "total_downtime_hours", "uptime_percentage", "rides_down")
 RIDE_SORTS = ("current_is_open", "downtime_hours", "uptime_percentage", "trend_percentage")
 MODES = (*periods.PERIODS, "7day-average", "peak-times")
 OF_NOW = ("live", "today", "peak-times")
+RELIABILITY = Wanted.UPTIME | Wanted.SAMPLES
 
 
 class Question(NamedTuple):
@@ -72,6 +72,7 @@ class Standings:
         self.span = periods.named(self.counted, question.now)
         self.parks = self._chosen()
         self.minutes = self.tallies.interval_minutes
+        self._found: dict[tuple[Span, Wanted], dict[int, RideTally]] = {}
 
     def _chosen(self) -> list[ParkFacts]:
         if self.question.park_id is not None:
@@ -85,24 +86,45 @@ class Standings:
 
     @cached_property
     def park_spans(self) -> dict[int, ParkSpan]:
-        """The parks with anything observed in the span."""
-        return _park_spans(self.tallies.park_days(self.span, self.parks), self.tallies.universe.parks)
+        """The parks with anything observed in the span, but for their waits."""
+        return self._park_spans(self.span, RELIABILITY)
+
+    @cached_property
+    def park_waits(self) -> dict[int, ParkSpan]:
+        """The same with their waits only."""
+        return self._park_spans(self.span, Wanted.WAITS)
 
     @cached_property
     def parks_before(self) -> dict[int, ParkSpan]:
-        """The same for the span before, without scores."""
-        days = self.tallies.park_days(self.earlier, self.parks, rosters=False)
+        """The same as `park_spans` for the span before, without scores."""
+        return self._park_spans(self.earlier, RELIABILITY, scores=False)
+
+    @cached_property
+    def park_waits_before(self) -> dict[int, ParkSpan]:
+        """The same as `park_waits` for the span before."""
+        return self._park_spans(self.earlier, Wanted.WAITS)
+
+    def _park_spans(self, span: Span, wanted: Wanted, *, scores: bool = True) -> dict[int, ParkSpan]:
+        rosters = scores and Wanted.DOWN in wanted
+        days = self.tallies.park_days(span, self.parks, wanted, rosters=rosters)
         return _park_spans(days, self.tallies.universe.parks)
 
-    @cached_property
-    def rides(self) -> dict[int, RideTally]:
-        """The attractions with readings in the span, inactive ones too."""
-        return self.tallies.rides(self.span, self.parks)
+    def rides(self, wanted: Wanted = Wanted.ALL, only: Collection[int] | None = None) -> dict[int, RideTally]:
+        """The attractions with readings in the span (or of these ids), inactive ones too."""
+        return self._rides(self.span, wanted, only)
 
-    @cached_property
-    def rides_before(self) -> dict[int, RideTally]:
+    def rides_before(self, wanted: Wanted = Wanted.ALL, only: Collection[int] | None = None) -> dict[int, RideTally]:
         """The same for the span before."""
-        return self.tallies.rides(self.earlier, self.parks)
+        return self._rides(self.earlier, wanted, only)
+
+    def _rides(self, span: Span, wanted: Wanted, only: Collection[int] | None) -> dict[int, RideTally]:
+        """Of all rides little should be wanted: a month has 100,000 stored rows."""
+        if only is not None:
+            return self.tallies.rides(span, self.parks, wanted, only)
+        key = (span, wanted)
+        if key not in self._found:
+            self._found[key] = self.tallies.rides(span, self.parks, wanted)
+        return self._found[key]
 
     @cached_property
     def live(self) -> dict[int, ParkNow]:
@@ -110,17 +132,19 @@ class Standings:
         return parks_now(self.tallies, self.parks) if self.of_now else {}
 
     @cached_property
-    def rides_of(self) -> dict[int, list[RideTally]]:
-        """The span's rides by park."""
-        grouped: dict[int, list[RideTally]] = defaultdict(list)
-        for ride in self.rides.values():
-            grouped[ride.park_id].append(ride)
-        return grouped
+    def rides_down(self) -> Counter[int]:
+        """How many rides of each park had downtime in the span."""
+        return Counter(ride.park_id for ride in self.rides(RELIABILITY).values() if ride.down)
 
-    def listed_rides(self, *, hidden_too: bool = False) -> list[tuple[RideFacts, RideTally]]:
+    @cached_property
+    def rides_posting(self) -> Counter[int]:
+        """How many rides of each park posted a wait above 0 in the span."""
+        return Counter(ride.park_id for ride in self.rides(Wanted.WAITS).values() if ride.wait_max)
+
+    def listed_rides(self, wanted: Wanted, *, hidden_too: bool = False) -> list[tuple[RideFacts, RideTally]]:
         """The rides a list may show: of now, the active ones only, unless it explains a number."""
         facts = self.tallies.universe.rides
-        pairs = [(facts[ride.ride_id], ride) for ride in self.rides.values() if ride.ride_id in facts]
+        pairs = [(facts[ride_id], ride) for ride_id, ride in self.rides(wanted).items() if ride_id in facts]
         return [pair for pair in pairs if pair[0].is_active or hidden_too or not self.of_now]
 
 
@@ -155,16 +179,16 @@ def waiting_parks(asked: Standings) -> list[tuple[ParkFacts, Waits, Fraction]]:
 
 
 def broken_rides(asked: Standings, *, hidden_too: bool = False) -> list[tuple[RideFacts, RideTally, Fraction]]:
-    """The rides with downtime, and their hours down; with those that a list of now hides, whatever made the number."""
-    rides = asked.listed_rides(hidden_too=hidden_too)
-    hours = ((facts, ride, rules.hours(ride.down * asked.minutes)) for facts, ride in rides)
-    return sorted(
-        (entry for entry in hours if shows(entry[2], 2)), key=lambda entry: (-entry[2], entry[0].ride_id)
-    )
+    """The rides with downtime, and their hours down; with those that a list of now hides, whatever made the number.
+    Of their tallies what makes uptime and trend is known."""
+    rides = asked.listed_rides(RELIABILITY, hidden_too=hidden_too)
+    hours = ((facts, ride, rules.slot_hours(ride.down, asked.minutes)) for facts, ride in rides if ride.down)
+    found = [entry for entry in hours if shows(entry[2], 2)]
+    return sorted(found, key=lambda entry: (-entry[1].down, entry[0].ride_id))
 
 
 def waiting_rides(asked: Standings) -> list[tuple[RideFacts, RideTally, Fraction]]:
-    """The rides with waits, and their average, or for live the wait posted now."""
+    """The rides with waits, and their average, or for live the wait posted now. Of their tallies waits are known."""
     averages = ((facts, ride, _average_wait(asked, facts, ride)) for facts, ride in _rides_seen(asked))
     found = [(facts, ride, average) for facts, ride, average in averages if average is not None and shows(average, 1)]
     return sorted(found, key=lambda entry: (-entry[2], entry[0].ride_id))
@@ -186,55 +210,96 @@ def ride_trend(ride: RideTally, before: RideTally | None) -> Fraction | None:
 def parks_by_downtime(asked: Standings) -> list[Row]:
     """Parks by shame score or another figure, worst first; those whose score rounds to 0.0 are left out."""
     found = [_park_downtime(asked, span, score) for span, score in scored_parks(asked)]
-    return _ranked(found, asked.question.sort_by, "park_id", asked.question.limit)
+    found.sort(key=lambda candidate: (candidate.exact[asked.question.sort_by], candidate.row["park_id"]))
+    return _numbered(candidate.row for candidate in found[: asked.question.limit])
 
 
 def aggregate_stats(asked: Standings) -> Row:
     """Totals over all parks of the filter, whatever the limit: parks with data (live: those open), rides by state,
-    hours, uptime."""
+    hours, uptime. Inactive rides count: their downtime is in the hours."""
     spans = asked.park_spans.values()
     operating, down = sum(span.operating for span in spans), sum(span.down for span in spans)
-    statuses = count_statuses(asked.tallies.universe, asked.live)
-    broken = sum(ride.down > 0 for _, ride in asked.listed_rides())
-    whole = sum(ride.operated and not ride.down for _, ride in asked.listed_rides())
+    now = {status: sum(park.count(status) for park in asked.live.values()) for status in rules.Status}
+    rides = asked.rides(RELIABILITY).values()
+    broken, whole = sum(ride.down > 0 for ride in rides), sum(ride.operated and not ride.down for ride in rides)
     tracked = sum(park.is_open for park in asked.live.values()) if asked.period == "live" else len(spans)
     return {
         "period": asked.period,
         "filter_disney_universal": asked.question.filter == DISNEY_UNIVERSAL,
         "total_parks": tracked,
         "total_parks_tracked": tracked,
-        "rides_operating": statuses["OPERATING"] if asked.of_now else whole,
-        "rides_down": statuses["DOWN"] if asked.period == "live" else broken,
-        "rides_closed": statuses["CLOSED"],
-        "rides_refurbishment": statuses["REFURBISHMENT"],
-        "total_downtime_hours": rules.rounded(rules.hours(down * asked.minutes), 2),
+        "rides_operating": now[rules.Status.OPERATING] if asked.of_now else whole,
+        "rides_down": now[rules.Status.DOWN] if asked.period == "live" else broken,
+        "rides_closed": now[rules.Status.CLOSED],
+        "rides_refurbishment": now[rules.Status.REFURBISHMENT],
+        "total_downtime_hours": rules.rounded(rules.slot_hours(down, asked.minutes), 2),
         "avg_uptime_percentage": _or(rules.rounded(rules.uptime_percentage(operating, down), 1), 100.0),
     }
 
 
 def parks_by_wait(asked: Standings) -> list[Row]:
     """Parks by average wait, longest first; of the live slot where that is asked."""
-    found = [_park_wait(asked, park, waits) for park, waits, _ in waiting_parks(asked)]
-    return _ranked(found, "avg_wait_minutes", "park_id", asked.question.limit)
+    chosen = waiting_parks(asked)[: asked.question.limit]
+    return _numbered(_park_wait(asked, park, waits) for park, waits, _ in chosen)
 
 
 def rides_by_downtime(asked: Standings) -> list[Row]:
     """Rides by hours down or another figure, worst first. Live shows what today does."""
-    found = [_ride_downtime(asked, facts, ride, hours) for facts, ride, hours in broken_rides(asked)]
-    return _ranked(found, asked.question.sort_by, "ride_id", asked.question.limit)
+    if asked.of_now:
+        asked.rides(Wanted.ALL)  # where readings are counted, all at once is cheapest
+    order = _RIDE_ORDERS[asked.question.sort_by](asked)
+    found = sorted(broken_rides(asked), key=lambda entry: (order(entry[0], entry[1]), entry[0].ride_id))
+    chosen = [facts for facts, _, _ in found[: asked.question.limit]]
+    ids = {facts.ride_id for facts in chosen}
+    rides, before = asked.rides(Wanted.ALL, ids), asked.rides_before(RELIABILITY, ids)
+    return _numbered(_ride_downtime(asked, facts, rides[facts.ride_id], before.get(facts.ride_id)) for facts in chosen)
 
 
 def rides_by_wait(asked: Standings) -> list[Row]:
     """Rides by average wait, or by peak for peak-times, or by the wait posted now for live; longest first."""
-    if asked.period == "peak-times":
-        peaks = [
-            _ride_wait(asked, facts, ride, _average_wait(asked, facts, ride))
-            for facts, ride in asked.listed_rides()
-            if ride.wait_max
-        ]
-        return _ranked(peaks, "peak_wait_minutes", "ride_id", asked.question.limit)
-    found = [_ride_wait(asked, facts, ride, average) for facts, ride, average in waiting_rides(asked)]
-    return _ranked(found, "avg_wait_minutes", "ride_id", asked.question.limit)
+    found = _peaks(asked) if asked.period == "peak-times" else waiting_rides(asked)
+    chosen = found[: asked.question.limit]
+    ids = {facts.ride_id for facts, _, _ in chosen}
+    before = {} if asked.period == "live" else asked.rides_before(Wanted.WAITS, ids)
+    return _numbered(_ride_wait(asked, *entry, before.get(entry[0].ride_id)) for entry in chosen)
+
+
+def _peaks(asked: Standings) -> list[tuple[RideFacts, RideTally, Fraction | None]]:
+    listed = [(facts, ride) for facts, ride in asked.listed_rides(Wanted.WAITS) if ride.wait_max]
+    listed.sort(key=lambda pair: (-(pair[1].wait_max or 0), pair[0].ride_id))
+    return [(facts, ride, rules.average_wait(ride.wait_sum, ride.wait_samples)) for facts, ride in listed]
+
+
+def _by_uptime(_: Standings) -> Callable[[RideFacts, RideTally], Any]:
+    return lambda _, ride: rules.uptime_percentage(ride.operating, ride.down)
+
+
+def _by_trend(asked: Standings) -> Callable[[RideFacts, RideTally], Any]:
+    before = asked.rides_before(RELIABILITY)
+
+    def key(facts: RideFacts, ride: RideTally) -> tuple[bool, Fraction]:
+        trend = ride_trend(ride, before.get(facts.ride_id))
+        return trend is None, -_or(trend, Fraction(0))
+
+    return key
+
+
+def _by_state(asked: Standings) -> Callable[[RideFacts, RideTally], Any]:
+    """Those that do not operate now, then the unknown, then the others; each by downtime."""
+
+    def key(facts: RideFacts, ride: RideTally) -> tuple[int, int]:
+        is_open = _is_operating(_ride_now(asked, facts))
+        return 1 if is_open is None else 2 * is_open, -ride.down
+
+    return key
+
+
+_RIDE_ORDERS: dict[str, Callable[[Standings], Callable[[RideFacts, RideTally], Any]]] = {
+    "downtime_hours": lambda _: lambda _, ride: -ride.down,
+    "uptime_percentage": _by_uptime,
+    "trend_percentage": _by_trend,
+    "current_is_open": _by_state,
+}
 
 
 # --- one row ---------------------------------------------------------------------------------------------------------
@@ -249,17 +314,16 @@ class _Candidate(NamedTuple):
 
 def _park_downtime(asked: Standings, span: ParkSpan, score: Fraction) -> _Candidate:
     park_id = span.park.park_id
-    before = asked.parks_before.get(park_id)
     down_now = asked.live[park_id].count(rules.Status.DOWN) if asked.period == "live" else None
-    broken = sum(ride.down > 0 for ride in asked.rides_of[park_id]) if down_now is None else down_now
-    hours = rules.hours(span.down * asked.minutes)
+    broken = _or(down_now, asked.rides_down[park_id])
+    hours = rules.slot_hours(span.down, asked.minutes)
     row = _park_columns(asked, span.park) | {
         "shame_score": rules.rounded(score, 1),
         "total_downtime_hours": rules.rounded(hours, 2),
-        "weighted_downtime_hours": rules.rounded(rules.hours(span.weighted_down * asked.minutes), 2),
+        "weighted_downtime_hours": rules.rounded(rules.slot_hours(span.weighted_down, asked.minutes), 2),
         "uptime_percentage": _or(rules.rounded(span.uptime, 1), 100.0),
         "rides_down": broken,
-        "trend_percentage": rules.rounded(park_trend(span, before), 1),
+        "trend_percentage": rules.rounded(park_trend(span, asked.parks_before.get(park_id)), 1),
         "snapshot_count": span.slots,
     }
     if asked.of_now:
@@ -278,58 +342,44 @@ def _park_downtime(asked: Standings, span: ParkSpan, score: Fraction) -> _Candid
     return _Candidate(row, exact)
 
 
-def _park_wait(asked: Standings, park: ParkFacts, waits: Waits) -> _Candidate:
+def _park_wait(asked: Standings, park: ParkFacts, waits: Waits) -> Row:
     before, span = None, None
     if asked.period != "live":
-        before, span = asked.parks_before.get(park.park_id), asked.park_spans[park.park_id]
-    row = _park_columns(asked, park) | {
+        before, span = asked.park_waits_before.get(park.park_id), asked.park_waits[park.park_id]
+    return _park_columns(asked, park) | {
         "avg_wait_minutes": rules.rounded(waits.average, 1),
         "peak_wait_minutes": waits.peak,
         "rides_reporting": waits.rides,
         "trend_percentage": _wait_trend(span, before),
     }
-    return _Candidate(row, {"avg_wait_minutes": -_or(waits.average, Fraction(0))})
 
 
-def _ride_downtime(asked: Standings, facts: RideFacts, ride: RideTally, hours: Fraction) -> _Candidate:
-    before = asked.rides_before.get(facts.ride_id)
-    uptime = rules.uptime_percentage(ride.operating, ride.down)
-    trend = ride_trend(ride, before)
-    row = _ride_columns(asked, facts) | {
-        "downtime_hours": rules.rounded(hours, 2),
-        "uptime_percentage": rules.rounded(uptime, 1),
-        "trend_percentage": rules.rounded(trend, 1),
+def _ride_downtime(asked: Standings, facts: RideFacts, ride: RideTally, before: RideTally | None) -> Row:
+    return _ride_columns(asked, facts) | {
+        "downtime_hours": rules.rounded(rules.slot_hours(ride.down, asked.minutes), 2),
+        "uptime_percentage": rules.rounded(rules.uptime_percentage(ride.operating, ride.down), 1),
+        "trend_percentage": rules.rounded(ride_trend(ride, before), 1),
         "peak_wait_time": ride.wait_max,
         "avg_wait_time": rules.rounded(rules.average_wait(ride.wait_sum, ride.wait_samples), 1),
         "status_changes": ride.status_changes,
     }
-    is_open = row["current_is_open"]
-    exact = {
-        "downtime_hours": -hours,
-        "uptime_percentage": uptime,
-        "trend_percentage": (trend is None, -_or(trend, Fraction(0))),
-        "current_is_open": (1 if is_open is None else 2 * is_open, -hours),
-    }
-    return _Candidate(row, exact)
 
 
-def _ride_wait(asked: Standings, facts: RideFacts, ride: RideTally, average: Fraction | None) -> _Candidate:
-    row = _ride_columns(asked, facts)
-    before = asked.rides_before.get(facts.ride_id) if asked.period != "live" else None
-    row |= {
+def _ride_wait(
+    asked: Standings, facts: RideFacts, ride: RideTally, average: Fraction | None, before: RideTally | None
+) -> Row:
+    row = _ride_columns(asked, facts) | {
         "avg_wait_minutes": _or(rules.rounded(average, 1), 0.0),
         "peak_wait_minutes": ride.wait_max,
         "trend_percentage": _wait_trend(ride, before),
     }
     if asked.of_now:
         now = _ride_now(asked, facts)
-        posted = _posted(now)
         row["current_wait_time"] = now.wait if now else None
-        row["current_wait_minutes"] = rules.rounded(posted, 1)
+        row["current_wait_minutes"] = rules.rounded(_posted(now), 1)
         # this list's contract has no PARK_CLOSED
         row["current_status"] = "CLOSED" if row["current_status"] == PARK_CLOSED else row["current_status"]
-    exact = {"avg_wait_minutes": -_or(average, Fraction(0)), "peak_wait_minutes": -(ride.wait_max or 0)}
-    return _Candidate(row, exact)
+    return row
 
 
 def _park_columns(asked: Standings, park: ParkFacts) -> Row:
@@ -358,7 +408,7 @@ def _ride_columns(asked: Standings, facts: RideFacts) -> Row:
         "park_queue_times_id": park.queue_times_id,
         "queue_times_url": ride_page(park, facts),
         "park_is_open": park_now.is_open if park_now else None,
-        "current_is_open": now.status == rules.Status.OPERATING.name if now else None,
+        "current_is_open": _is_operating(now),
     }
     if asked.of_now:
         columns["current_status"] = now.status if now else None
@@ -381,10 +431,8 @@ def _score(asked: Standings, span: ParkSpan) -> Fraction | None:
 
 def _span_waits(asked: Standings) -> dict[int, Waits]:
     return {
-        park_id: Waits(
-            span.average_wait, span.wait_max, sum((ride.wait_max or 0) > 0 for ride in asked.rides_of[park_id])
-        )
-        for park_id, span in asked.park_spans.items()
+        park_id: Waits(span.average_wait, span.wait_max, asked.rides_posting[park_id])
+        for park_id, span in asked.park_waits.items()
     }
 
 
@@ -400,14 +448,18 @@ def _live_waits(asked: Standings) -> dict[int, Waits]:
 
 def _rides_seen(asked: Standings) -> Iterable[tuple[RideFacts, RideTally]]:
     """The listed rides; for live also those whose live slot lies before today's first."""
-    yield from asked.listed_rides()
+    yield from asked.listed_rides(Wanted.WAITS)
     if asked.period != "live":
         return
     for park in asked.live.values():
-        for ride_id in park.rides.keys() - asked.rides.keys():
+        for ride_id in park.rides.keys() - asked.rides(Wanted.WAITS).keys():
             facts = asked.tallies.universe.rides[ride_id]
             if facts.is_active:
                 yield facts, RideTally(ride_id, facts.park_id, 0, operated=False)
+
+
+def _is_operating(now: RideNow | None) -> bool | None:
+    return now.status == rules.Status.OPERATING.name if now else None
 
 
 def _ride_now(asked: Standings, facts: RideFacts) -> RideNow | None:
@@ -456,10 +508,9 @@ def _park_span(park: ParkFacts, days: list[ParkTally]) -> ParkSpan:
     )
 
 
-def _ranked(found: list[_Candidate], sort_by: str, id_column: str, limit: int) -> list[Row]:
-    """The first `limit` rows by the exact value, then the id, with their rank."""
-    ordered = sorted(found, key=lambda candidate: (candidate.exact[sort_by], candidate.row[id_column]))
-    return [{"rank": rank} | candidate.row for rank, candidate in enumerate(ordered[:limit], start=1)]
+def _numbered(rows: Iterable[Row]) -> list[Row]:
+    """The rows with their rank."""
+    return [{"rank": rank} | row for rank, row in enumerate(rows, start=1)]
 
 
 def shows(value: Fraction | None, places: int) -> bool:

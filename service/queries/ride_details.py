@@ -6,20 +6,18 @@ from collections.abc import Iterable
 from datetime import date, datetime
 from fractions import Fraction
 from functools import cached_property, reduce
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from service import periods, rules
 from service.errors import NotFound
 from service.models import Ride
 from service.models.base import rows
 from service.periods import Span, iso_utc
-from service.queries import live
+from service.queries import Row, live
 from service.queries.catalog import LARGEST_ID, ParkFacts, RideFacts, ride_page
-from service.queries.days import Tallies
-from service.queries.series import HOUR, average_wait, hours_down
-from service.queries.tally import CloseTally, Outage, RideTally
-
-Row = dict[str, Any]
+from service.queries.days import CloseTally, Tallies
+from service.queries.series import BY_HOUR, average_wait, hours_down
+from service.queries.tally import Outage, RideTally
 
 
 class _Found(NamedTuple):
@@ -40,18 +38,24 @@ class RideSpan:
     """A ride of any category over a named period. Raises NotFound for a ride that does not exist.
 
     Attractions are counted as rankings do, from stored days too; the others only from readings that are held.
+    `recount`: attractions from readings too, where these are held.
     """
 
-    def __init__(self, ride_id: int, period: str, now: datetime) -> None:
+    def __init__(self, ride_id: int, period: str, now: datetime, *, recount: bool = False) -> None:
         self.ride = _get_ride(ride_id)
-        self.tallies = Tallies(now, only=self.ride.park_id)
+        self.tallies = Tallies(now, only=self.ride.park_id, recount=recount)
         self.park: ParkFacts = self.tallies.universe.park(self.ride.park_id)
         self.span: Span = periods.named(period, now)
+
+    @property
+    def is_ranked(self) -> bool:
+        """Whether it is an attraction."""
+        return self.ride.ride_id in self.tallies.universe.rides
 
     @cached_property
     def days(self) -> dict[date, RideTally]:
         """The days on which the ride has readings while its park was open."""
-        if self.ride.ride_id in self.tallies.universe.rides:
+        if self.is_ranked:
             found = self.tallies.ride_days(self.span, [self.park])
             mine = {day: ride for day in found for ride in found[day] if ride.ride_id == self.ride.ride_id}
         else:
@@ -63,16 +67,14 @@ class RideSpan:
     def close(self) -> dict[date, CloseTally]:
         """The days whose readings are held."""
         found = {
-            day: self.tallies.ride_day(self.park, self.ride.ride_id, day, HOUR, self.span.until)
+            day: self.tallies.ride_day(self.park, self.ride.ride_id, day, BY_HOUR, self.span.until)
             for day in self.span.days
         }
         return {day: close for day, close in found.items() if close is not None}
 
     def hours_of(self, day: date) -> dict[int, RideTally]:
         """The hours of a day in which the ride has readings while its park was open, by their starts."""
-        buckets = self.close[day].buckets if day in self.close else {}
-        of_ride = ((start, bucket.rides.get(self.ride.ride_id)) for start, bucket in sorted(buckets.items()))
-        return {start: ride for start, ride in of_ride if ride is not None}
+        return self.close[day].cells if day in self.close else {}
 
     @property
     def outages(self) -> list[Outage]:
@@ -83,14 +85,13 @@ class RideSpan:
         return sorted(touching, key=lambda one: one.slots[0], reverse=True)
 
     @cached_property
-    def newest_slot(self) -> int:
-        """The park's newest slot, however old: an outage that reaches it lasts. Now for a park that was never seen."""
-        slot = live.newest_slot(self.tallies, self.park)
-        return self.tallies.now if slot is None else slot
+    def live_slot(self) -> int | None:
+        """The slot that tells what is down now; all outages lie in openings, so the park is open in it if one does."""
+        return live.live_slot(self.tallies, self.park)
 
     def hours(self, slots: int) -> Fraction:
         """Slots as hours."""
-        return rules.hours(slots * self.tallies.interval_minutes)
+        return rules.slot_hours(slots, self.tallies.interval_minutes)
 
 
 def _get_ride(ride_id: int) -> _Found:
@@ -235,12 +236,12 @@ def _total(rides: Iterable[RideTally]) -> RideTally | None:
 
 
 def _event(asked: RideSpan, outage: Outage) -> Row:
-    """An outage from its first slot to the end of its last; while it lasts, so far."""
+    """An outage from its first slot to the end of its last; while it lasts, so far. It does not outlive its feed."""
     return {
         "start_time": iso_utc(outage.slots[0]),
         "end_time": iso_utc(outage.slots[-1] + asked.tallies.step),
         "duration_hours": rules.rounded(asked.hours(len(outage.slots)), 2),
         "minutes": len(outage.slots) * asked.tallies.interval_minutes,
-        "is_ongoing": outage.slots[-1] >= asked.newest_slot,
+        "is_ongoing": asked.live_slot is not None and outage.slots[-1] >= asked.live_slot,
         "kind": "told" if outage.told else "inferred",
     }

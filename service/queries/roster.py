@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from peewee import fn
 
@@ -11,10 +11,9 @@ from service import rules
 from service.database import fetch
 from service.models import Ride, RideStatusSnapshot
 from service.periods import iso_utc, pacific_date
+from service.queries import Row
 from service.queries.catalog import ParkFacts, RideFacts
 from service.queries.days import Tallies
-
-Row = dict[str, Any]
 
 EXCLUDED = f"Not operated in the last {rules.ROSTER_DAYS} days"
 DAY = 86_400

@@ -8,8 +8,9 @@ of one park's rides is read many times faster than all rides joined with what th
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from datetime import date
+from enum import Flag, auto
 from fractions import Fraction
 from functools import cached_property, lru_cache, reduce
 from itertools import groupby, pairwise
@@ -19,12 +20,24 @@ from typing import Any, NamedTuple
 from peewee import Expression, Query, fn
 
 from service import rules
-from service.database import batches, fetch, fetch_prepared, remainder
+from service.database import batches, fetch, fetch_prepared
 from service.models import RideStatusSnapshot
 from service.periods import Interval, pacific_day
 from service.queries.catalog import ParkFacts
 
 GAPS_AT_ONCE = 50  # each gap is an OR inside an OR, and SQLite's parser goes 100 deep
+
+
+class Wanted(Flag):
+    """What is needed of a tally; the rest of it may be 0 or unknown. Waits alone spare the look for outages."""
+
+    DOWN = auto()  # down slots
+    OPERATING = auto()  # operating slots
+    WAITS = auto()
+    SAMPLES = auto()
+    DETAILS = auto()  # outages: how many, the longest, changes of status; the least wait
+    UPTIME = DOWN | OPERATING
+    ALL = UPTIME | WAITS | SAMPLES | DETAILS
 
 
 class RideTally(NamedTuple):
@@ -58,8 +71,8 @@ class RideTally(NamedTuple):
             self.status_changes + other.status_changes,
             self.wait_sum + other.wait_sum,
             self.wait_samples + other.wait_samples,
-            _extreme(min, self.wait_min, other.wait_min),
-            _extreme(max, self.wait_max, other.wait_max),
+            extreme(min, self.wait_min, other.wait_min),
+            extreme(max, self.wait_max, other.wait_max),
         )
 
 
@@ -69,16 +82,16 @@ class ParkTally(NamedTuple):
     park_id: int
     day: date
     slots: int
-    open_slots: int
-    roster_weight: int
-    rides_tracked: int
-    rides_with_downtime: int
-    operating: int
-    down: int
-    weighted_down: int
-    wait_sum: int
-    wait_samples: int
-    wait_max: int | None
+    open_slots: int = 0
+    roster_weight: int = 0
+    rides_tracked: int = 0
+    rides_with_downtime: int = 0
+    operating: int = 0
+    down: int = 0
+    weighted_down: int = 0
+    wait_sum: int = 0
+    wait_samples: int = 0
+    wait_max: int | None = None
 
     @property
     def score(self) -> Fraction | None:
@@ -102,6 +115,7 @@ class DayTally(NamedTuple):
     open_slots: int
     rides: dict[int, RideTally]
     outages: list[Outage]
+    known: Wanted = Wanted.ALL  # what was looked at
 
 
 class Readings(NamedTuple):
@@ -118,63 +132,29 @@ class Readings(NamedTuple):
         return -(-span.end // self.step) - -(-span.start // self.step)
 
 
-def count(readings: Readings, openings: Iterable[list[Interval]], day: date, until: int) -> DayTally:
-    """Count the slots of a park's Pacific day up to `until`. `openings`: its open intervals, a list per local day.
+def count(days: Iterable[LocalDay], wanted: Wanted = Wanted.ALL) -> DayTally:
+    """Count the slots of a park's Pacific day.
 
     Whether a ride operated and its service window look at the whole day, and an outage is followed beyond midnight.
     """
-    total = DayTally(0, 0, {}, [])
-    for local in _local_days(readings, openings, day, until):
-        total = _both(total, local.tally())
-    return total
+    return reduce(_both, (local.tally(wanted) for local in days), DayTally(0, 0, {}, []))
 
 
-def count_buckets(
-    readings: Readings, openings: Iterable[list[Interval]], day: date, until: int, width: int, since: int | None = None
-) -> dict[int, DayTally]:
-    """The same cut into buckets of `width` seconds, by their starts (multiples of `width`): those in which the park was
-    open, from the one that starts at `since` on. Which slots are down is judged by the whole day; outages are not
-    listed."""
-    found: dict[int, DayTally] = {}
-    for local in _local_days(readings, openings, day, until, since, width):
-        _add_buckets(found, local.buckets())
-    return found
+def judged_days(
+    readings: Readings, openings: Iterable[list[Interval]], day: date, until: int, *, waits: bool = True
+) -> Iterator[LocalDay]:
+    """The local days that a park's Pacific day has a part in, to count the slots up to `until`.
 
-
-class CloseTally(NamedTuple):
-    """Raw counts of one park and one Pacific day, whole and by buckets of time."""
-
-    whole: DayTally
-    buckets: dict[int, DayTally]
-
-
-def count_closely(
-    readings: Readings, openings: Iterable[list[Interval]], day: date, until: int, width: int
-) -> CloseTally:
-    """Both `count` and `count_buckets`, from looking once at what was down."""
-    total, found = DayTally(0, 0, {}, []), dict[int, DayTally]()
-    for local in _local_days(readings, openings, day, until, width=width):
-        total = _both(total, local.tally())
-        _add_buckets(found, local.buckets())
-    return CloseTally(total, found)
-
-
-def _local_days(
-    readings: Readings,
-    openings: Iterable[list[Interval]],
-    day: date,
-    until: int,
-    since: int | None = None,
-    width: int | None = None,
-) -> Iterator[_LocalDay]:
+    `openings`: its open intervals, a list per local day. Without `waits` the count takes two thirds of the time.
+    """
     whole = pacific_day(day)
-    counted = Interval(max(whole.start, since or whole.start), min(whole.end, until + 1))
+    counted = Interval(whole.start, min(whole.end, until + 1))
     for intervals in openings:
         if any(opening.overlaps(whole) for opening in intervals):
-            yield _LocalDay(readings, intervals, whole, counted, width)
+            yield LocalDay(readings, intervals, whole, counted, waits)
 
 
-class _Kind(NamedTuple):
+class Kind(NamedTuple):
     """What the rules say of a reading."""
 
     operating: bool
@@ -184,9 +164,9 @@ class _Kind(NamedTuple):
 
 
 @lru_cache(maxsize=256)
-def _kind(park_type: rules.ParkType, status: int | None, is_open: int | None, posted: int | None) -> _Kind:
+def kind_of(park_type: rules.ParkType, status: int | None, is_open: int | None, posted: int | None) -> Kind:
     """Judge readings that are alike; `posted` is 1 for a wait above 0, 0 for a wait of 0, None for no wait."""
-    return _Kind(
+    return Kind(
         rules.is_operating(status, is_open, posted),
         rules.is_told_down(status),
         rules.is_possibly_down(park_type, status, is_open, posted),
@@ -194,7 +174,7 @@ def _kind(park_type: rules.ParkType, status: int | None, is_open: int | None, po
     )
 
 
-class _Alike(NamedTuple):
+class Alike(NamedTuple):
     """A row of the counting SELECT: the readings of a ride that the rules cannot tell apart."""
 
     ride_id: int
@@ -204,12 +184,12 @@ class _Alike(NamedTuple):
     readings: int
     first: int
     last: int
-    wait_sum: int | None
-    wait_min: int | None
-    wait_max: int | None
+    wait_sum: int | None = None
+    wait_min: int | None = None
+    wait_max: int | None = None
 
 
-class _Counts:
+class Counts:
     """One ride's counts in a piece of its park's day."""
 
     def __init__(self, ride_id: int) -> None:
@@ -221,12 +201,12 @@ class _Counts:
         self.wait_min: int | None = None
         self.wait_max: int | None = None
 
-    def add(self, kind: _Kind, row: _Alike) -> None:
+    def add(self, kind: Kind, row: Alike) -> None:
         """Count readings of one kind."""
         self.samples += row.readings
         if kind.operating:
             self.operating += row.readings
-            self.first, self.last = _extreme(min, self.first, row.first), _extreme(max, self.last, row.last)
+            self.first, self.last = extreme(min, self.first, row.first), extreme(max, self.last, row.last)
         if kind.told:
             self.told += row.readings
         if kind.told or kind.possible:
@@ -234,8 +214,8 @@ class _Counts:
         if kind.counts:
             self.wait_sum += int(row.wait_sum or 0)
             self.wait_samples += row.readings
-            self.wait_min = _extreme(min, self.wait_min, row.wait_min)
-            self.wait_max = _extreme(max, self.wait_max, row.wait_max)
+            self.wait_min = extreme(min, self.wait_min, row.wait_min)
+            self.wait_max = extreme(max, self.wait_max, row.wait_max)
 
 
 class _Suspect(NamedTuple):
@@ -249,122 +229,95 @@ class _Suspect(NamedTuple):
 Look = tuple[int | None, int | None, int | None]  # status, open flag, and whether a wait is posted, of like readings
 
 
-class _LocalDay:
-    """The part that one local day of a park has in a Pacific day."""
+class _Seen:
+    """What the pieces of a local day's openings hold."""
 
-    def __init__(
-        self,
-        readings: Readings,
-        intervals: list[Interval],
-        whole: Interval,
-        counted: Interval,
-        width: int | None,
-    ) -> None:
-        self.readings, self.intervals, self.whole, self.counted = readings, intervals, whole, counted
-        self.width = width  # of buckets, in seconds
-        self.by_bucket: dict[Interval, ByBucket] = {}  # per piece that is counted
-        self.slots = self.open_slots = 0
-        self.inside: dict[int, list[_Counts]] = defaultdict(list)  # per ride: its rows of the counted slots
+    def __init__(self) -> None:
+        self.slots = self.open_slots = 0  # of the counted pieces
+        self.complete: list[Interval] = []  # counted pieces in whose every slot some ride reported
+        self.inside: dict[int, list[Counts]] = defaultdict(list)  # per ride: its rows of the counted slots
         self.expected: set[int] = set()  # rides seen operating or told down that Pacific day
         self.window: dict[int, tuple[int, int]] = {}  # per ride: first and last operating slot of the local day
         self.told: set[int] = set()  # rides that were told down
         self.suspected: set[int] = set()  # rides with readings that may be outages, and how those look
         self.suspicious: set[Look] = set()
 
-    def tally(self) -> DayTally:
-        """The counted slots together."""
-        outages = self._judged
-        rides = {ride_id: self._ride(ride_id, rows, outages, self.counted) for ride_id, rows in self.inside.items()}
-        return DayTally(self.slots, self.open_slots, rides, [one for found in outages.values() for one in found])
+    def add(self, row: Counts, *, is_counted: bool, is_today: bool) -> None:
+        """A ride in a piece, which lies in the Pacific day or in another that the local day overlaps."""
+        if is_counted:
+            self.inside[row.ride_id].append(row)
+        if is_today and rules.operated(row.operating, row.told):
+            self.expected.add(row.ride_id)
+        if row.first is not None and row.last is not None:
+            first, last = self.window.get(row.ride_id, (row.first, row.last))
+            self.window[row.ride_id] = (min(first, row.first), max(last, row.last))
+        if row.told:
+            self.told.add(row.ride_id)
+        if row.suspicious:
+            self.suspected.add(row.ride_id)
+            self.suspicious |= row.suspicious
 
-    def buckets(self) -> dict[int, DayTally]:
-        """The counted slots by the bucket they lie in."""
-        outages, width = self._judged, self.width or 0
-        found: dict[int, DayTally] = {}
-        for piece, counts in self.by_bucket.items():
-            observed = _observed_by_bucket(self.readings, piece, width, counts)
-            for bucket in _buckets_of(piece, width):
-                span = bucket.cut(piece) or piece
-                rides = {
-                    row.ride_id: self._ride(row.ride_id, [row], outages, span) for row in counts.get(bucket.start, [])
-                }
-                part = DayTally(observed.get(bucket.start, 0), self.readings.slots_in(span), rides, [])
-                _add_buckets(found, {bucket.start: part})
-        return found
+
+class LocalDay:
+    """The part that one local day of a park has in a Pacific day. It looks at readings, and judges them, when it is
+    first asked for what that tells."""
+
+    def __init__(
+        self, readings: Readings, intervals: list[Interval], whole: Interval, counted: Interval, waits: bool
+    ) -> None:
+        self.readings, self.intervals, self.whole, self.counted = readings, intervals, whole, counted
+        self.waits = waits  # whether they are counted
+
+    def tally(self, wanted: Wanted = Wanted.ALL) -> DayTally:
+        """The counted slots together."""
+        outages = self.outages if Wanted.DOWN in wanted else {}
+        rides = {
+            ride_id: self.ride(ride_id, rows, self.counted, wanted) for ride_id, rows in self.seen.inside.items()
+        }
+        listed = [one for found in outages.values() for one in found]
+        known = wanted if self.waits else wanted & ~Wanted.WAITS
+        return DayTally(self.seen.slots, self.seen.open_slots, rides, listed, known)
 
     @cached_property
-    def _judged(self) -> dict[int, list[Outage]]:
-        """Count every piece of the openings, then find the outages, by ride."""
+    def seen(self) -> _Seen:
+        """All readings of the local day's openings, counted."""
+        seen = _Seen()
         for piece in self._pieces():
-            self._count(piece)
+            found, is_counted = ride_counts(self.readings, piece, self.waits), self._is_counted(piece)
+            if is_counted:
+                seen.open_slots += self.readings.slots_in(piece)
+                seen.slots += self._observed(seen, piece, found)
+            for row in found:
+                seen.add(row, is_counted=is_counted, is_today=piece.overlaps(self.whole))
+        return seen
+
+    @cached_property
+    def outages(self) -> dict[int, list[Outage]]:
+        """The outages of the local day by ride."""
         found: dict[int, list[Outage]] = defaultdict(list)
         for opening in self.intervals:
             for outage in self._outages(opening):
                 found[outage.ride_id].append(outage)
         return found
 
-    def _pieces(self) -> list[Interval]:
-        """The openings, cut where what is counted begins and ends."""
-        cuts = (self.whole.start, self.counted.start, self.counted.end, self.whole.end)
-        return [piece for opening in self.intervals for piece in opening.split(*cuts)]
-
-    def _is_counted(self, piece: Interval) -> bool:
-        return self.counted.start <= piece.start and piece.end <= self.counted.end
-
-    def _count(self, piece: Interval) -> None:
-        is_counted = self._is_counted(piece)
-        found, by_bucket = _ride_counts(self.readings, piece, self.width if is_counted else None)
-        if is_counted:
-            self.by_bucket[piece] = by_bucket
-            self.open_slots += self.readings.slots_in(piece)
-            self.slots += _observed_slots(self.readings, piece, found)
-        for row in found:
-            if is_counted:
-                self.inside[row.ride_id].append(row)
-            if piece.overlaps(self.whole) and rules.operated(row.operating, row.told):
-                self.expected.add(row.ride_id)
-            if row.first is not None and row.last is not None:
-                first, last = self.window.get(row.ride_id, (row.first, row.last))
-                self.window[row.ride_id] = (min(first, row.first), max(last, row.last))
-            if row.told:
-                self.told.add(row.ride_id)
-            if row.suspicious:
-                self.suspected.add(row.ride_id)
-                self.suspicious |= row.suspicious
-
-    def _outages(self, opening: Interval) -> list[Outage]:
-        # A ride that never ran that day can only be down if it was told so.
-        ride_ids = sorted(self.suspected & (self.window.keys() | self.told))
-        suspects = _suspects(self.readings, opening, ride_ids, self.suspicious)
-        judged = [(row, self._is_down(row)) for row in suspects]
-        interrupted = _interrupted(self.readings, _gaps(judged, self.readings.step))
-        found: list[Outage] = []
-        for ride_id, group in groupby(judged, key=lambda pair: pair[0].ride_id):
-            last = self._window(ride_id)[1] or 0
-            for run in _runs(group, self.readings.step, interrupted):
-                slots = tuple(row.slot for row in run)
-                told = any(rules.is_told_down(row.status) for row in run)
-                found.append(Outage(ride_id, slots, told, last > slots[-1]))
-        return found
-
-    def _is_down(self, row: _Suspect) -> bool:
-        return rules.is_down(row.slot, rules.is_told_down(row.status), *self._window(row.ride_id))
-
-    def _window(self, ride_id: int) -> tuple[int | None, int | None]:
-        return self.window.get(ride_id, (None, None))
-
-    def _ride(
-        self, ride_id: int, counts: list[_Counts], outages: dict[int, list[Outage]], span: Interval
+    def ride(
+        self,
+        ride_id: int,
+        counts: list[Counts],
+        span: Interval,
+        wanted: Wanted = Wanted.ALL,
+        expected: Collection[int] | None = None,
     ) -> RideTally:
-        """A ride's tally of `span`, whose rows are `counts`."""
+        """A ride's tally of `span`, whose rows are `counts`. `expected`: the rides that operated that Pacific day, if
+        that is known of its other local day too."""
         samples = sum(row.samples for row in counts)
-        if ride_id not in self.expected:
+        if ride_id not in (self.seen.expected if expected is None else expected):
             return RideTally(ride_id, self.readings.park.park_id, samples, operated=False)
-        of_ride = outages.get(ride_id, [])
-        cut = ([slot for slot in outage.slots if span.has(slot)] for outage in of_ride)
+        outages = self.outages.get(ride_id, []) if Wanted.DOWN in wanted else []
+        cut = ([slot for slot in outage.slots if span.has(slot)] for outage in outages)
         within = [slots for slots in cut if slots]
-        changes = sum(span.has(outage.slots[0]) for outage in of_ride)
-        changes += sum(outage.recovered and span.has(outage.slots[-1]) for outage in of_ride)
+        changes = sum(span.has(outage.slots[0]) for outage in outages)
+        changes += sum(outage.recovered and span.has(outage.slots[-1]) for outage in outages)
         return RideTally(
             ride_id,
             self.readings.park.park_id,
@@ -380,6 +333,52 @@ class _LocalDay:
             wait_min=min((row.wait_min for row in counts if row.wait_min is not None), default=None),
             wait_max=max((row.wait_max for row in counts if row.wait_max is not None), default=None),
         )
+
+    def open_within(self, spans: Iterable[Interval]) -> list[Interval]:
+        """Those parts of `spans` of the Pacific day in which the park was open."""
+        days = (part for span in spans if (part := span.cut(self.whole)))
+        return [piece for part in days for opening in self.intervals if (piece := opening.cut(part))]
+
+    def _pieces(self) -> list[Interval]:
+        """The openings, cut where what is counted begins and ends."""
+        cuts = (self.whole.start, self.counted.start, self.counted.end, self.whole.end)
+        return [piece for opening in self.intervals for piece in opening.split(*cuts)]
+
+    def _is_counted(self, piece: Interval) -> bool:
+        return self.counted.start <= piece.start and piece.end <= self.counted.end
+
+    def _observed(self, seen: _Seen, piece: Interval, found: list[Counts]) -> int:
+        """In how many slots of `piece` any of the rides has a reading."""
+        held = piece.cut(self.readings.held)
+        most = max((row.samples for row in found), default=0)
+        if held is None or not most:
+            return 0
+        if most == self.readings.slots_in(held):  # a ride that reported in every slot there is spares the second look
+            seen.complete.append(piece)
+            return most
+        return int(fetch_slots(_observing, self.readings, piece, self.readings.ride_ids)[0][0])
+
+    def _outages(self, opening: Interval) -> list[Outage]:
+        seen = self.seen
+        # A ride that never ran that day can only be down if it was told so.
+        ride_ids = sorted(seen.suspected & (seen.window.keys() | seen.told))
+        suspects = _suspects(self.readings, opening, ride_ids, seen.suspicious)
+        judged = [(row, self._is_down(row)) for row in suspects]
+        interrupted = _interrupted(self.readings, _gaps(judged, self.readings.step))
+        found: list[Outage] = []
+        for ride_id, group in groupby(judged, key=lambda pair: pair[0].ride_id):
+            last = self._window(ride_id)[1] or 0
+            for run in _runs(group, self.readings.step, interrupted):
+                slots = tuple(row.slot for row in run)
+                told = any(rules.is_told_down(row.status) for row in run)
+                found.append(Outage(ride_id, slots, told, last > slots[-1]))
+        return found
+
+    def _is_down(self, row: _Suspect) -> bool:
+        return rules.is_down(row.slot, rules.is_told_down(row.status), *self._window(row.ride_id))
+
+    def _window(self, ride_id: int) -> tuple[int | None, int | None]:
+        return self.seen.window.get(ride_id, (None, None))
 
 
 # --- the SELECTs -----------------------------------------------------------------------------------------------------
@@ -403,96 +402,53 @@ def picked(values: list[int]) -> Expression:
     return condition
 
 
-ByBucket = dict[int, list[_Counts]]  # by the start of the bucket, one a ride
-
-
-def _ride_counts(readings: Readings, span: Interval, width: int | None = None) -> tuple[list[_Counts], ByBucket]:
-    """Per ride with readings in `span`: how many of each kind, first and last operating slot, waits; and the same by
-    buckets of `width` seconds, if that is given.
+def ride_counts(readings: Readings, span: Interval, waits: bool = True) -> list[Counts]:
+    """Per ride with readings in `span`: how many of each kind, first and last operating slot, waits if wanted.
 
     The database groups readings that are alike and knows no rule; what they mean is judged here. That is also a third
     faster than conditional sums over the same rows.
     """
-    found: dict[int, _Counts] = {}
-    by_bucket: dict[int, dict[int, _Counts]] = defaultdict(dict)
-    for row in fetch_slots(_counting, readings, span, readings.ride_ids, *([] if width is None else [width])):
-        alike = _Alike._make(row[: len(_Alike._fields)])
-        _add(found, readings, alike)
-        if width is not None:
-            _add(by_bucket[int(row[-1])], readings, alike)
-    return list(found.values()), {start: list(counts.values()) for start, counts in by_bucket.items()}
+    found: dict[int, Counts] = {}
+    for row in fetch_slots(_counting, readings, span, readings.ride_ids, waits):
+        add_alike(found, row[0], readings, Alike(*row))
+    return list(found.values())
 
 
-def _add(found: dict[int, _Counts], readings: Readings, row: _Alike) -> None:
-    counts = found.get(row.ride_id) or found.setdefault(row.ride_id, _Counts(row.ride_id))
-    kind = _kind(readings.park.park_type, row.status, row.is_open, row.posted)
+def add_alike(found: dict[Any, Counts], key: Any, readings: Readings, row: Alike) -> None:
+    """Count a row of the counting SELECT under `key`."""
+    counts = found.get(key) or found.setdefault(key, Counts(row.ride_id))
+    kind = kind_of(readings.park.park_type, row.status, row.is_open, row.posted)
     counts.add(kind._replace(possible=False) if readings.pauses else kind, row)
 
 
-def _bucket(width: int) -> Expression:
-    """The start of the bucket that a reading lies in."""
-    slot = RideStatusSnapshot.snapshot_time
-    start: Expression = slot - remainder(slot, width)
-    return start
+def _counting(values: list[int], waits: bool) -> Query:
+    return counting(values, RideStatusSnapshot.ride_id, [RideStatusSnapshot.ride_id], waits=waits)
 
 
-def _buckets_of(span: Interval, width: int) -> list[Interval]:
-    """The buckets that overlap `span`."""
-    return [Interval(start, start + width) for start in range(span.start - span.start % width, span.end, width)]
-
-
-def _counting(values: list[int], width: int | None = None) -> Query:
+def counting(values: list[int], ride: Any, by: list[Any], *more: Any, waits: bool = True) -> Query:
+    """SELECT the columns of Alike, or those before its waits, then `more`; grouped `by` these and what the rules judge
+    by."""
     snapshot = RideStatusSnapshot
-    alike = (snapshot.ride_id, snapshot.status, snapshot.is_open, snapshot.wait_time > 0)
-    bucket = [] if width is None else [_bucket(width)]
+    looks = (snapshot.status, snapshot.is_open, snapshot.wait_time > 0)
+    sums = (fn.SUM(snapshot.wait_time), fn.MIN(snapshot.wait_time), fn.MAX(snapshot.wait_time)) if waits else ()
     return (
         snapshot.select(
-            *alike,
+            ride,
+            *looks,
             fn.COUNT(snapshot.snapshot_time),
             fn.MIN(snapshot.snapshot_time),
             fn.MAX(snapshot.snapshot_time),
-            fn.SUM(snapshot.wait_time),
-            fn.MIN(snapshot.wait_time),
-            fn.MAX(snapshot.wait_time),
-            *bucket,
+            *sums,
+            *more,
         )
         .where(picked(values))
-        .group_by(*alike, *bucket)
+        .group_by(*by, *looks)
     )
-
-
-def _observed_slots(readings: Readings, span: Interval, found: list[_Counts]) -> int:
-    """In how many slots of `span` any of the rides has a reading."""
-    seen = span.cut(readings.held)
-    most = max((row.samples for row in found), default=0)
-    if seen is None or not most or most == readings.slots_in(seen):
-        return most  # a ride that reported in every slot there is spares the second look
-    return int(fetch_slots(_observing, readings, span, readings.ride_ids)[0][0])
 
 
 def _observing(values: list[int]) -> Query:
     snapshot = RideStatusSnapshot
     return snapshot.select(fn.COUNT(snapshot.snapshot_time.distinct())).where(picked(values))
-
-
-def _observed_by_bucket(readings: Readings, span: Interval, width: int, counts: ByBucket) -> dict[int, int]:
-    """In how many slots of each bucket any of the rides has a reading, by the bucket's start."""
-    seen = span.cut(readings.held) or span
-    most = {start: max(row.samples for row in found) for start, found in counts.items()}
-    whole = (
-        reported == readings.slots_in(Interval(start, start + width).cut(seen) or seen)
-        for start, reported in most.items()
-    )
-    if len(readings.ride_ids) == 1 or all(whole):
-        return most  # in every bucket there was a ride that reported in every slot there is
-    found = fetch_slots(_observing_buckets, readings, span, readings.ride_ids, width)
-    return {int(start): int(slots) for start, slots in found}
-
-
-def _observing_buckets(values: list[int], width: int) -> Query:
-    snapshot = RideStatusSnapshot
-    slots = fn.COUNT(snapshot.snapshot_time.distinct())
-    return snapshot.select(_bucket(width), slots).where(picked(values)).group_by(_bucket(width))
 
 
 def _suspects(readings: Readings, opening: Interval, ride_ids: list[int], looks: set[Look]) -> list[_Suspect]:
@@ -579,16 +535,15 @@ def _both(one: DayTally, other: DayTally) -> DayTally:
     for ride_id, ride in other.rides.items():
         rides[ride_id] = rides[ride_id].plus(ride) if ride_id in rides else ride
     return DayTally(
-        one.slots + other.slots, one.open_slots + other.open_slots, rides, one.outages + other.outages
+        one.slots + other.slots,
+        one.open_slots + other.open_slots,
+        rides,
+        one.outages + other.outages,
+        one.known & other.known,
     )
 
 
-def _add_buckets(found: dict[int, DayTally], more: dict[int, DayTally]) -> None:
-    for start, tally in more.items():
-        found[start] = _both(found[start], tally) if start in found else tally
-
-
-def _extreme(pick: Callable[..., int], *values: int | None) -> int | None:
+def extreme(pick: Callable[..., int], *values: int | None) -> int | None:
     """The least or greatest of the values that are known."""
     known = [value for value in values if value is not None]
     return pick(known) if known else None

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import NamedTuple
 
 from service import rules
-from service.queries import rankings
+from service.queries import Row, rankings
 from service.queries.catalog import ParkFacts, RideFacts, ride_page
-from service.queries.rankings import ParkSpan, Row, Standings
-from service.queries.tally import RideTally
+from service.queries.rankings import ParkSpan, Standings
+from service.queries.tally import RideTally, Wanted
 
 IMPROVING, DECLINING = "improving", "declining"
 PARKS, RIDES = "parks", "rides"
@@ -81,8 +81,9 @@ def _changed_parks(asked: Standings) -> Iterator[_Change]:
 
 
 def _changed_rides(asked: Standings) -> Iterator[_Change]:
-    for facts, ride in asked.listed_rides():
-        before = asked.rides_before.get(facts.ride_id)
+    rides_before = asked.rides_before(rankings.RELIABILITY)
+    for facts, ride in asked.listed_rides(rankings.RELIABILITY):
+        before = rides_before.get(facts.ride_id)
         trend = rankings.ride_trend(ride, before)
         if before is not None and trend is not None and ride.operated:
             park = asked.tallies.universe.parks[facts.park_id]
@@ -98,7 +99,7 @@ def _uptimes(asked: Standings, span: ParkSpan | RideTally, before: ParkSpan | Ri
     columns: Row = {}
     for name, counted in (("current", span), ("previous", before)):
         columns[f"{name}_uptime"] = rules.rounded(rules.uptime_percentage(counted.operating, counted.down), 1)
-        columns[f"{name}_downtime_hours"] = rules.rounded(rules.hours(counted.down * asked.minutes), 2)
+        columns[f"{name}_downtime_hours"] = rules.rounded(rules.slot_hours(counted.down, asked.minutes), 2)
     return columns
 
 
@@ -124,7 +125,7 @@ def _rides_by_wait(asked: Standings) -> list[Row]:
     waiting = [entry for entry in rankings.waiting_rides(asked) if rankings.shows(entry[2], WAIT_PLACES)]
     first = waiting[: asked.question.limit]
     several = len(asked.span.days) > 1
-    days = _days_with_waits(asked, {facts.park_id for facts, _, _ in first}) if several else {}
+    days = _days_with_waits(asked, [facts for facts, _, _ in first]) if several else {}
     return [
         _ride_columns(asked, facts)
         | {
@@ -136,11 +137,12 @@ def _rides_by_wait(asked: Standings) -> list[Row]:
     ]
 
 
-def _days_with_waits(asked: Standings, park_ids: Collection[int]) -> Counter[int]:
-    """On how many days of the span each ride of these parks posted a wait that counts."""
+def _days_with_waits(asked: Standings, rides: list[RideFacts]) -> Counter[int]:
+    """On how many days of the span each of these rides posted a wait that counts."""
+    park_ids, ride_ids = {facts.park_id for facts in rides}, {facts.ride_id for facts in rides}
     parks = [park for park in asked.parks if park.park_id in park_ids]
-    days = asked.tallies.ride_days(asked.span, parks).values() if parks else []
-    return Counter(ride.ride_id for rides in days for ride in rides if ride.wait_samples)
+    days = asked.tallies.ride_days(asked.span, parks, ride_ids).values() if parks else []
+    return Counter(ride.ride_id for found in days for ride in found if ride.wait_samples)
 
 
 def _parks_by_score(asked: Standings) -> list[Row]:
@@ -155,14 +157,16 @@ def _parks_by_score(asked: Standings) -> list[Row]:
 
 
 def _rides_by_downtime(asked: Standings) -> list[Row]:
+    first = rankings.broken_rides(asked)[: asked.question.limit]
+    incidents = asked.rides(Wanted.DETAILS | Wanted.DOWN, {facts.ride_id for facts, _, _ in first})
     return [
         _ride_columns(asked, facts)
         | {
             "downtime_hours": rules.rounded(hours, 2),
-            "downtime_incidents": ride.incidents,
+            "downtime_incidents": incidents[facts.ride_id].incidents,
             "uptime_percentage": rules.rounded(rules.uptime_percentage(ride.operating, ride.down), 1),
         }
-        for facts, ride, hours in rankings.broken_rides(asked)[: asked.question.limit]
+        for facts, ride, hours in first
     ]
 
 

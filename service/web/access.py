@@ -63,9 +63,8 @@ class Access:
                 limit.add(client)
 
     def _client(self, request: Request) -> bytes:
-        """By key, or else by address; a key that is not one of ours makes nobody another client."""
-        by_key = self._knows(request) if self._keys else bool(request.api_key)
-        name = f"key {request.api_key}" if by_key else f"address {request.address}"
+        """By a key of ours, or else by address: any other key could be sent anew with each request."""
+        name = f"key {request.api_key}" if self._knows(request) else f"address {request.address}"
         return hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=16).digest()
 
     def _knows(self, request: Request) -> bool:

@@ -162,13 +162,17 @@ class Query:
         return self._whole("park_id", "a whole number, 1 or more")
 
     def weighted(self) -> bool:
-        """Only "true" is true, in any case."""
-        return self.is_true("weighted", "")
+        """Only "true" is true, in any case; anything else is false, for it has no effect."""
+        return (self._one("weighted") or "").lower() == "true"
 
-    def is_true(self, name: str, default: str) -> bool:
-        """Only "true" is true, in any case."""
+    def flag(self, name: str, *, default: bool) -> bool:
+        """True or false, in any case."""
         value = self._one(name)
-        return (default if value is None else value).lower() == "true"
+        if value is None:
+            return default
+        if value.lower() not in ("true", "false"):
+            raise BadRequest(f"Invalid {name} {_shown(value)}: use true or false.")
+        return value.lower() == "true"
 
     def _whole(self, name: str, accepted: str) -> int | None:
         """A positive whole number, of no more digits than a URL has room for."""

@@ -19,9 +19,10 @@ from wsgi_client import Client
 from service import clock, database
 from service.config import Settings
 from service.errors import NotFound, Unavailable
-from service.models import Park, ServiceState
+from service.models import Park, ParkActivitySnapshot, ServiceState
 from service.monitoring import health
 from service.queries import catalog, rankings
+from service.rules import Source
 from service.web import app as web
 from service.web import http
 from service.web.params import Query, Refused, Request
@@ -192,8 +193,10 @@ def test_search_index_lists_what_is_active_by_name(client: Client) -> None:
     world.store()
     body = client.get("/api/search/index").json
     assert [(park["id"], park["name"], park["location"]) for park in body["parks"]] == [
-        (apple, "Apple Land", "Town, ST"), (zebra, "zebra Land", "Paris"), (alone, "\u00c9cole", ""),
+        (apple, "Apple Land", "Town, ST"), (zebra, "zebra Land", "Paris, US"), (alone, "\u00c9cole", "US"),
     ]
+    places = {park.park_id: park.location for park in catalog.universe().parks.values()}  # as rankings have them
+    assert {park["id"]: park["location"] for park in body["parks"]}.items() <= places.items()
     assert [(ride["id"], ride["name"], ride["park_id"], ride["park_name"]) for ride in body["rides"]] == [
         (coaster, "Coaster", apple, "Apple Land"), (twin, "Coaster", zebra, "zebra Land"),
         (show, "the Show", zebra, "zebra Land"),
@@ -201,6 +204,23 @@ def test_search_index_lists_what_is_active_by_name(client: Client) -> None:
     assert body["parks"][0] | {"type": "park", "url": f"/park-detail.html?id={apple}"} == body["parks"][0]
     assert body["rides"][0] | {"type": "ride", "url": f"/ride-detail.html?id={coaster}"} == body["rides"][0]
     assert body["meta"] == {"park_count": 3, "ride_count": 3, "last_updated": "2025-05-18T15:00:00Z"}
+
+
+def test_simulated_data_is_said_to_be_and_names_no_page(client: Client) -> None:
+    world = World(5)
+    for park_id in (world.park(), world.park()):
+        world.day_of(world.ride(park_id), "O", int(NOW.timestamp()) - 300)
+    world.store()
+    both = client.get("/api/trends/least-reliable").json["attribution"]
+    assert both == "Data powered by ThemeParks.wiki - https://themeparks.wiki"
+    mixed = "Data powered by ThemeParks.wiki, Simulated data - https://themeparks.wiki"
+    for park_id, said in ((1, mixed), (2, "Simulated data")):
+        activity = ParkActivitySnapshot
+        activity.update({activity.source: Source.SIMULATION}).where(activity.park_id == park_id).execute()
+        assert client.get("/api/trends/least-reliable").json["attribution"] == said
+    assert client.get("/api/parks/downtime").json["attribution"] == {
+        "data_source": "Simulated data", "url": "/", "sources": [{"name": "Simulated data", "url": "/"}],
+    }
 
 
 def test_search_index_that_fails_is_empty(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from service.queries import live, rankings
 from service.queries.catalog import FILTERS, ParkFacts
 from service.queries.days import Tallies
 from service.queries.rankings import Question, Standings
+from service.queries.series import BY_HOUR
 from service.queries.tally import RideTally
 
 RECORDINGS = Path(__file__).parents[3] / "shared" / "data" / "real"
@@ -72,16 +73,18 @@ def compare_days(world: World, now: int) -> None:
                 assert (ride.longest * world.interval_minutes or None) == counts["longest_minutes"]
                 for name in ride._asdict().keys() & counts.keys():
                     assert getattr(ride, name) == counts[name], (day, ride_id, name)
-            compare_buckets(tallies, park, day)
+            compare_parts(tallies, park, day)
 
 
-def compare_buckets(tallies: Tallies, park: ParkFacts, day: date) -> None:
-    """The hours of a day add up to it."""
-    whole, hours = tallies.count(park, day), tallies.count_buckets(park, day, 3600).values()
-    assert sum(hour.slots for hour in hours) == whole.slots
-    assert sum(hour.open_slots for hour in hours) == whole.open_slots
-    for ride_id, ride in whole.rides.items():
-        parts = [hour.rides[ride_id] for hour in hours if ride_id in hour.rides]
+def compare_parts(tallies: Tallies, park: ParkFacts, day: date) -> None:
+    """The hours of a day add up to it, those of the park and those of its rides."""
+    whole, hours = tallies.park_day(park, day), tallies.park_parts(park, day, BY_HOUR).values()
+    for name in ("slots", "open_slots", "operating", "down", "weighted_down", "wait_sum", "wait_samples"):
+        assert sum(getattr(hour, name) for hour in hours) == getattr(whole, name), (day, park, name)
+    assert max((hour.wait_max for hour in hours if hour.wait_max is not None), default=None) == whole.wait_max
+    by_ride = tallies.ride_parts(park, day, BY_HOUR).values()
+    for ride_id, ride in tallies.count(park, day).rides.items():
+        parts = [rides[ride_id] for rides in by_ride if ride_id in rides]
         for name in ("samples", "operating", "down", "status_changes", "wait_sum", "wait_samples"):
             assert sum(getattr(part, name) for part in parts) == getattr(ride, name), (day, ride_id, name)
         assert max((part.wait_max for part in parts if part.wait_max is not None), default=None) == ride.wait_max

@@ -7,6 +7,7 @@ import io
 import json
 from collections import Counter
 from datetime import date, datetime, time, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,15 +16,17 @@ from factories import World, random_world
 from service.config import Settings
 from service.errors import BadRequest
 from service.jobs import daily
-from service.models import DailyParkStats, DailyStats, DataQualityIssue, IssueType, Park, RideStatusSnapshot
+from service.models import DailyParkStats, DailyStats, DataQualityIssue, IssueType, Park, RideStatusSnapshot, StatDay
 from service.periods import days_between, epoch, instant, pacific_day, wall_clock, week_of
-from service.queries import rankings
-from service.queries.audit import Row, anomalies, checks, quality, verification
+from service.queries import Row, rankings
+from service.queries.audit import anomalies, checks, quality, verification
 from service.queries.audit.verification import Claim
 from service.queries.catalog import ALL_PARKS
-from service.queries.days import Tallies
+from service.queries.days import ADOPTED_VERSION, Tallies
 from service.queries.rankings import Question, Standings
+from service.queries.ride_details import RideSpan, ride_details
 from service.rules import Source
+from service.web import app
 from service.web.params import Query, Request
 from service.web.routes import audit
 
@@ -210,11 +213,48 @@ def test_an_unknown_id_counts_nothing(database: Any, entity_id: int) -> None:
         assert not any(figures.values())
 
 
-def test_a_show_has_a_name_but_no_downtime(database: Any) -> None:
+@pytest.mark.parametrize("days", ["counted", "stored", "adopted"])
+def test_a_show_has_the_downtime_of_its_page(database: Any, days: str) -> None:
     world = Parks()
-    show = world.ride(world.add({YESTERDAY: [down(1)]}), category="SHOW")
+    park_id = world.add({day: [down(1)] for day in WEEK[:2]}, park_type="other")
+    show = world.ride(park_id, category="SHOW")
+    world.day_of(show, "CCCC", at(10, WEEK[0]))  # before the park opened
+    for day in WEEK[:2]:
+        world.day_of(show, "OCCOCCODD", at(12, day))  # closed between performances; then told to be down
     world.store()
-    assert verified("ride_downtime", show, "today", 0)["entity_name"] == "Ride 2"
+    if days != "counted":
+        daily.aggregate(NOW)
+    for table in (StatDay, DailyParkStats, DailyStats) if days == "adopted" else ():
+        table.update({table.metrics_version: ADOPTED_VERSION}).execute()
+    found = verified("ride_downtime", show, "7days", 2.0)
+    page = ride_details(RideSpan(show, "7days", NOW))
+    assert found["computed_value"] == page["summary"]["total_downtime_hours"] == 2.0
+    assert (found["verified"], found["entity_name"], found["anomalies_detected"]) == (True, "Ride 2", [])
+    readings, slots, _ = found["computation_trace"]
+    assert readings["output"] == [
+        {"date": day, "readings": 9, "operating_slots": 3} for day in ("2025-06-01", "2025-06-02")
+    ]
+    assert "possibly" not in slots["formula"]
+    assert found["data_quality"] == {
+        "total_snapshots": 22,
+        "park_open_snapshots": 18,
+        "coverage_percentage": 75.0,
+        "days_from_stored_rows": [],
+    }
+
+
+def test_of_a_show_nothing_is_known_without_its_readings(database: Any) -> None:
+    world = Parks()
+    show = world.ride(world.add({day: [down(1)] for day in WEEK}), category="SHOW")
+    for day in WEEK:
+        world.day_of(show, "OD", at(12, day))
+    world.store()
+    daily.aggregate(NOW)
+    RideStatusSnapshot.delete().where(RideStatusSnapshot.snapshot_time < pacific_day(WEEK[5]).start).execute()
+    found = verified("ride_downtime", show, "7days", 0.5)
+    assert (found["verified"], found["data_quality"]["days_from_stored_rows"]) == (True, [])
+    # Of the first day that is left the park may lack the beginning.
+    assert found["computation_trace"][0]["inputs"]["from_readings"] == ["2025-06-07"]
 
 
 def test_a_verdict_brings_the_anomalies_of_its_own_entity(database: Any) -> None:
@@ -297,6 +337,7 @@ def test_a_date_that_is_none_is_refused(text: str) -> None:
         (audit.data_quality, "hours=-1"),
         (audit.data_quality, "hours=abc"),
         (audit.data_quality, "source=disney"),
+        *((audit.data_quality, f"unresolved={value}") for value in ("", "maybe", "1", "0", "yes", "true%20")),
         (audit.data_quality_summary, "days=366"),
         (audit.data_quality_summary, "days=1.5"),
         (audit.data_quality_summary, "source="),
@@ -398,6 +439,33 @@ def test_up_to_fifty_active_parks_may_lack_rides(database: Any) -> None:
     assert checks.status(tallies(), YESTERDAY)["status"] == "WARN"
     assert checked(TODAY) == {}  # which is not over yet
     Park.update({Park.is_active: False}).where(Park.park_id == 51).execute()
+    assert checked() == {}
+
+
+def test_a_day_that_was_not_computed_does_not_pass(database: Any) -> None:
+    world = Parks()
+    world.add({YESTERDAY: [down(2), down(0)]})
+    world.store()
+    found = checks.status(tallies(), YESTERDAY)
+    assert (found["status"], found["passed"], found["failed"], found["critical_failures"]) == ("WARN", 9, 1, 0)
+    (failure,) = found["failures"]
+    assert (failure["check_name"], failure["severity"]) == ("no_ride_data_for_date", "WARNING")
+    assert (failure["violations"], failure["max_allowed"]) == (1, 0)
+    assert failure["sample"] == [{"park_id": 1, "park_name": "Park 1"}]
+    assert checks.status(tallies(), YESTERDAY - timedelta(days=1))["status"] == "PASS"  # nobody looked
+    assert checks.status(tallies(), TODAY)["status"] == "PASS"  # it is not over
+    daily.aggregate(NOW)
+    assert checks.status(tallies(), YESTERDAY)["status"] == "PASS"
+
+
+def test_a_day_on_which_every_park_was_closed_passes(database: Any) -> None:
+    world = Parks()
+    world.add({YESTERDAY: ["C" * SLOTS]})
+    world.open(1, TODAY, at(12), at(18))
+    world.schedules.pop(0)
+    world.store()
+    daily.aggregate(NOW)
+    assert not DailyStats.select().exists()
     assert checked() == {}
 
 
@@ -651,7 +719,7 @@ def test_issues_newest_first_with_the_names_they_are_about(database: Any) -> Non
 def test_resolved_issues_are_shown_when_asked_for(database: Any) -> None:
     issue(1, is_resolved=True)
     issue(2)
-    for unresolved, ids in (("", [2]), ("=TRUE", [2]), ("=false", [1, 2]), ("=1", [1, 2])):
+    for unresolved, ids in (("", [2]), ("=TRUE", [2]), ("=false", [1, 2]), ("=False", [1, 2])):
         body = audit.data_quality(sent("", f"unresolved{unresolved}" if unresolved else ""))()
         assert [row["issue_id"] for row in body["issues"]] == ids  # type: ignore[attr-defined]
         assert body["total_issues"] == len(ids)
@@ -662,6 +730,25 @@ def test_at_most_a_hundred_issues(database: Any) -> None:
         issue(number / 60)
     found = quality.issues(NOW, 24, None, unresolved_only=True)
     assert [row["issue_id"] for row in found] == list(range(1, 101))
+
+
+def test_at_most_so_many_entities_those_with_the_most_issues(
+    database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quality, "MOST_ENTITIES", 3)
+    for name, ages in {"a": [1], "b": [60], "c": [60], "d": [9, 9], "e": [None]}.items():
+        for hours, age in enumerate(ages):
+            issue(hours, entity_name=name, data_age_minutes=age)
+    body = audit.data_quality_summary(sent(""))()
+    assert [row["entity_name"] for row in body["summary"]] == ["d", "b", "c"]  # type: ignore[attr-defined]
+    assert body["entities_with_issues"] == 3
+
+
+def test_the_document_bounds_the_entities() -> None:
+    document = json.loads((Path(app.__file__).parent / "openapi.json").read_text(encoding="utf-8"))
+    schema = document["components"]["schemas"]["DataQualitySummaryResponse"]
+    assert schema["properties"]["summary"]["maxItems"] == quality.MOST_ENTITIES
+    assert str(quality.MOST_ENTITIES) in schema["description"]
 
 
 def test_staleness_is_summed_up_by_entity(database: Any) -> None:

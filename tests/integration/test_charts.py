@@ -13,10 +13,11 @@ from service import rules
 from service.jobs import daily
 from service.models import ParkActivitySnapshot
 from service.periods import instant, wall_clock
-from service.queries import charts, live, rankings
+from service.queries import Row, charts, live, rankings
 from service.queries.catalog import ParkFacts
-from service.queries.rankings import Question, Row, Standings
-from service.queries.series import park_series, ride_series
+from service.queries.rankings import Question, Standings
+from service.queries.series import BY_HOUR, park_series, ride_series
+from service.queries.tally import Wanted
 
 TODAY = date(2025, 6, 11)  # a Wednesday
 YESTERDAY = TODAY - timedelta(days=1)
@@ -343,16 +344,16 @@ def compare_points(standings: Standings) -> None:
         found = {ride_id: [tally for tally in series if tally]
                  for ride_id, series in ride_series(tallies, span, shown).items()}
     else:
-        found = {ride_id: [] for ride_id in standings.rides}
+        found = {ride_id: [] for ride_id in standings.rides()}
         for park in shown:
-            hours = tallies.park_buckets(park, span.days[0], 3600, span.until).values()
+            hours = tallies.park_parts(park, span.days[0], BY_HOUR, until=span.until).values()
             whole = standings.park_spans[park.park_id]
-            compare_buckets_since(standings, park)
+            compare_parts_since(standings, park)
             assert sum(hour.weighted_down for hour in hours) == whole.weighted_down
             weighed = [(hour.score or 0) * hour.slots for hour in hours]
             assert whole.score is None or sum(weighed) == whole.score * whole.slots
-            for bucket in tallies.count_buckets(park, span.days[0], 3600, span.until).values():
-                for ride_id, tally in bucket.rides.items():
+            for hour in tallies.ride_parts(park, span.days[0], BY_HOUR, until=span.until).values():
+                for ride_id, tally in hour.items():
                     found[ride_id].append(tally)
     for ride_id, ride in rides.items():
         assert sum(part.down for part in found[ride_id]) == ride.down
@@ -361,13 +362,24 @@ def compare_points(standings: Standings) -> None:
         assert sum(part.wait_samples for part in found[ride_id]) == ride.wait_samples
 
 
-def compare_buckets_since(standings: Standings, park: ParkFacts) -> None:
-    """Counting from the middle of a day on gives the same buckets as counting all of it."""
-    (day,), until = standings.span.days, standings.span.until
-    since = at(13, day)
-    all_of_them = standings.tallies.count_buckets(park, day, 3600, until)
-    some = standings.tallies.count_buckets(park, day, 3600, until, since)
-    assert some == {start: bucket for start, bucket in all_of_them.items() if start >= since}
+def compare_parts_since(standings: Standings, park: ParkFacts) -> None:
+    """Counting from the middle of a day on, or only some rides, gives the same numbers as counting all of it."""
+    (day,), until, tallies = standings.span.days, standings.span.until, standings.tallies
+    since, some = at(13, day), tallies.universe.rides_of[park.park_id][::2]
+    parks = tallies.park_parts(park, day, BY_HOUR, until=until)
+    later = tallies.park_parts(park, day, BY_HOUR, since=since, until=until)
+    assert later == {start: hour for start, hour in parks.items() if start >= since}
+    rides = tallies.ride_parts(park, day, BY_HOUR, until=until)
+    for start, hour in tallies.ride_parts(park, day, BY_HOUR, ride_ids=some, since=since, until=until).items():
+        assert hour == {ride_id: ride for ride_id, ride in rides[start].items() if ride_id in some}
+    for wanted in (Wanted.WAITS, Wanted.DOWN):
+        for start, hour in tallies.park_parts(park, day, BY_HOUR, until=until, wanted=wanted).items():
+            whole = parks[start]
+            assert hour.slots == whole.slots
+            if wanted is Wanted.DOWN:
+                assert (hour.score, hour.down) == (whole.score, whole.down)
+            else:
+                assert hour.wait_sum == whole.wait_sum and hour.operating == whole.operating
 
 
 def compare_live(now: int) -> None:
@@ -379,34 +391,3 @@ def compare_live(now: int) -> None:
     for row, line in zip(rows, lines, strict=True):
         known = [point for point in line["data"] if point is not None]
         assert not known or known[-1] == row["shame_score"]
-
-
-# --- what it costs ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("period", ["live", "today", "yesterday", "last_week"])
-def test_rides_cost_no_queries_of_their_own(database: Any, period: str) -> None:
-    world = World()
-    park_id = world.park()
-    for day in (SUNDAY, YESTERDAY, TODAY):
-        world.open(park_id, day, at(12, day), at(18, day))
-    counts = []
-    for _ in range(2):
-        for ride_id in [world.ride(park_id) for _ in range(5)]:
-            for day in (SUNDAY, YESTERDAY, TODAY):
-                world.day_of(ride_id, "ODDOOOOOOOOO", at(12, day), waits=[10] * 12)
-        world.store()
-        counts.append({kind: queries(database, kind, period) for kind in charts.MEASURES})
-    assert counts[0] == counts[1]
-
-
-def queries(database: Any, kind: str, period: str) -> int:
-    asked_statements: list[str] = []
-
-    def hook(event: Any) -> None:
-        asked_statements.append(event.sql)
-
-    database.query_hooks.append(hook)
-    chart(kind, period, now=13.9)
-    database.query_hooks.remove(hook)
-    return len(asked_statements)

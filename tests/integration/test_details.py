@@ -12,10 +12,10 @@ from service.errors import NotFound
 from service.jobs import daily
 from service.models import ParkActivitySnapshot, Ride
 from service.periods import PERIODS, instant, wall_clock
-from service.queries import rankings
+from service.queries import Row, rankings
 from service.queries.catalog import ALL_PARKS
 from service.queries.details import park_details, rides_chart
-from service.queries.rankings import Question, Row, Standings
+from service.queries.rankings import Question, Standings
 from service.queries.roster import park_rides
 
 TODAY = date(2025, 6, 11)  # a Wednesday
@@ -273,6 +273,19 @@ def test_hours_are_those_of_pacific_clocks(database: Any, day: date) -> None:
     now = instant(wall_clock(day + timedelta(days=1), time(9), "America/Los_Angeles"))
     found = park_details(Standings(Question("yesterday", ALL_PARKS, "shame_score", 1, now, 1)))
     assert found["chart_data"]["labels"] == ["12:00", "13:00"]
+
+
+def test_the_hour_that_comes_twice_in_autumn_is_two_points(database: Any) -> None:
+    day = date(2025, 11, 2)
+    midnight = wall_clock(day, time(0), "America/Los_Angeles")
+    world = OnePark(2)
+    world.open(1, day - timedelta(days=1), midnight, midnight + 4 * 3600)  # until 03:00
+    world.day_of(1, "OOOODDOO", midnight)
+    world.store()
+    now = instant(midnight + 36 * 3600)
+    found = park_details(Standings(Question("yesterday", ALL_PARKS, "shame_score", 1, now, 1)))["chart_data"]
+    assert found["labels"] == ["0:00", "1:00", "1:00", "2:00"]  # labels of the contract have no room for more
+    assert found["data"] == [0.0, 0.0, 10.0, 0.0]
 
 
 def test_days_with_data_are_charted(database: Any) -> None:

@@ -11,8 +11,8 @@ from factories import World
 from service.jobs import daily
 from service.models import Park, Ride
 from service.periods import instant, wall_clock
-from service.queries import rankings
-from service.queries.rankings import Question, Row, Standings
+from service.queries import Row, rankings
+from service.queries.rankings import Question, Standings
 
 TODAY = date(2025, 6, 11)  # a Wednesday
 YESTERDAY = TODAY - timedelta(days=1)
@@ -99,6 +99,21 @@ def test_inactive_parks_and_rides_are_hidden_from_today_but_not_from_the_past(da
     assert ids(rides("today"), "ride_id") == [2]
     assert ids(rides("yesterday"), "ride_id") == [2, 4, 1, 3]
     assert parks("today")[0]["total_downtime_hours"] == 1.5  # the park's own number keeps its inactive ride
+
+
+def test_totals_count_the_inactive_rides_whose_hours_they_add_up(database: Any) -> None:
+    world = Parks()
+    world.add({day: ["OODD", "OODO", "OOOO", "OOOC", "OOOR"] for day in (YESTERDAY, TODAY)})
+    world.store()
+    Ride.update({Ride.is_active: False}).where(Ride.ride_id != 2).execute()
+    names = ("rides_operating", "rides_down", "rides_closed", "rides_refurbishment", "total_downtime_hours")
+    totals = {
+        period: rankings.aggregate_stats(Standings(Question(period, "all-parks", "shame_score", 9, instant(at(13.9)))))
+        for period in ("live", "today", "yesterday")
+    }
+    assert [totals["live"][name] for name in names] == [2, 1, 1, 1, 1.5]
+    assert [totals["today"][name] for name in names] == [2, 2, 1, 1, 1.5]
+    assert [totals["yesterday"][name] for name in names] == [3, 2, 0, 0, 1.5]
 
 
 def test_the_week_is_the_mean_of_its_days_with_a_score(database: Any) -> None:

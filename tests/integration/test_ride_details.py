@@ -12,11 +12,11 @@ from factories import World, random_world
 from service import rules
 from service.errors import NotFound
 from service.jobs import daily
-from service.models import RideStatusSnapshot
+from service.models import ParkActivitySnapshot, RideStatusSnapshot
 from service.periods import PERIODS, instant, wall_clock
-from service.queries import rankings
+from service.queries import Row, rankings
 from service.queries.catalog import ALL_PARKS
-from service.queries.rankings import Question, Row, Standings
+from service.queries.rankings import Question, Standings
 from service.queries.ride_details import RideSpan, ride_details
 
 TODAY = date(2025, 6, 11)  # a Wednesday
@@ -215,6 +215,27 @@ def test_an_outage_that_reaches_the_newest_slot_lasts(database: Any) -> None:
     assert events("live", 13.1) == [("11T20:00", "11T20:30", 30, True)]
     assert events("live", 14.9) == [("11T20:00", "11T22:00", 120, True)]
     assert events("live", 15) == [("11T20:00", "11T22:00", 120, False)]
+
+
+def test_an_outage_does_not_outlive_its_feed(database: Any) -> None:
+    a_ride({TODAY: "OODD"})
+    assert events("live", 15.5) == [("11T20:00", "11T21:00", 60, True)]
+    assert events("live", 15.6) == [("11T20:00", "11T21:00", 60, False)]  # not heard of for two hours
+    assert [lasts for *_, lasts in events("yesterday", 15.5 + 24)] == [False]
+
+
+def test_an_outage_does_not_last_while_the_park_is_closed(database: Any) -> None:
+    a_ride({TODAY: "OOOOOOOOOODDDD"})  # read on until 18:30
+    assert events("live", 17.9) == [("12T00:00", "12T01:00", 60, True)]
+    assert events("live", 18) == [("12T00:00", "12T01:00", 60, False)]
+
+
+def test_a_suspect_slot_does_not_end_an_outage(database: Any) -> None:
+    a_ride({TODAY: "OODDOO"})
+    last = ParkActivitySnapshot.snapshot_time == at(14)
+    ParkActivitySnapshot.update({ParkActivitySnapshot.is_suspect: True}).where(last).execute()
+    assert [lasts for *_, lasts in events("live", 14.1)] == [True]
+    assert [lasts for *_, lasts in events("live", 14.6)] == [False]
 
 
 def test_an_outage_that_closing_time_ended_does_not_last(database: Any) -> None:

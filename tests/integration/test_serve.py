@@ -22,6 +22,13 @@ from cli import main
 from service.config import Settings
 from service.models import ServiceState
 
+MALFORMED = [  # what is no request for the service, and gunicorn's answer
+    (b"nonsense\r\n\r\n", 400, "Bad Request"),
+    (b"GET / HTTP/9.9\r\n\r\n", 400, "Bad Request"),
+    (b"GET /<b> HTTP/1.1\r\nBad Name: x\r\n\r\n", 400, "Bad Request"),
+    (b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\n\r\n", 414, "URI Too Long"),
+    (b"GET / HTTP/1.1\r\nX-Long: " + b"x" * 20_000 + b"\r\n\r\n", 431, "Request Header Fields Too Large"),
+]
 ROOT = Path(__file__).resolve().parents[2]
 serve_module = sys.modules["cli.serve"]
 
@@ -121,10 +128,24 @@ def test_server_answers_until_it_is_told_to_stop(server: tuple[subprocess.Popen[
     process, port = server
     body = answer(f"http://127.0.0.1:{port}/api/parks/downtime?period=today", process)
     assert body["span"]["end"] == "2025-05-18T15:00:00Z"
+    for said, status, reason in MALFORMED:
+        head, _, body = exchange(port, said).partition(b"\r\n\r\n")
+        first, *headers = head.decode().split("\r\n")
+        assert first == f"HTTP/1.1 {status} {reason}"
+        assert "Content-Type: application/json" in headers and f"Content-Length: {len(body)}" in headers
+        refusal = json.loads(body)
+        assert set(refusal) == {"error", "message"} and refusal["error"] == reason and refusal["message"]
     process.send_signal(signal.SIGTERM)
     said = process.communicate(timeout=20)[1]
     assert process.returncode == 0, said
     assert "Traceback" not in said
+
+
+def exchange(port: int, said: bytes) -> bytes:
+    """All that the server answers to these bytes, until it closes the connection."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(said)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
 def answer(url: str, process: subprocess.Popen[str]) -> Any:

@@ -11,7 +11,9 @@ from factories import World
 from service.models import RideStatusSnapshot
 from service.periods import instant, wall_clock
 from service.queries.days import Tallies
-from service.queries.tally import RideTally
+from service.queries.parts import Cells
+from service.queries.series import BY_HOUR
+from service.queries.tally import RideTally, Wanted
 
 DAY = date(2025, 6, 10)
 PACIFIC = "America/Los_Angeles"
@@ -232,8 +234,8 @@ def test_an_hour_has_its_share_of_an_outage(database: Any) -> None:
     one.world.store()
     tallies = Tallies(instant(one.at(30)))
     park = tallies.universe.parks[one.park]
-    hours = tallies.count_buckets(park, DAY, 3600)
-    rides = {start: bucket.rides[one.ride] for start, bucket in hours.items() if bucket.rides}
+    hours = tallies.park_parts(park, DAY, BY_HOUR)
+    rides = {start: rides[one.ride] for start, rides in tallies.ride_parts(park, DAY, BY_HOUR).items()}
     assert list(hours) == [one.at(hour) for hour in range(10, 22)]
     assert {start: (ride.operating, ride.down, ride.incidents) for start, ride in rides.items()} == {
         one.at(10): (2, 0, 0),
@@ -241,16 +243,50 @@ def test_an_hour_has_its_share_of_an_outage(database: Any) -> None:
         one.at(12): (1, 1, 1),
     }
     assert (rides[one.at(10)].wait_sum, rides[one.at(10)].wait_samples, rides[one.at(10)].wait_max) == (40, 2, 30)
+    assert [(hours[one.at(hour)].operating, hours[one.at(hour)].down) for hour in (10, 11, 12)] == [
+        (2, 0),
+        (0, 2),
+        (1, 1),
+    ]
+    assert (hours[one.at(10)].wait_sum, hours[one.at(10)].wait_samples, hours[one.at(10)].wait_max) == (40, 2, 30)
     assert [hours[one.at(hour)].slots for hour in (10, 12, 13)] == [2, 2, 0]
-    scores = {start: bucket.score for start, bucket in tallies.park_buckets(park, DAY, 3600).items()}
-    assert [scores[one.at(hour)] for hour in (10, 11, 12, 13)] == [0, 10, 5, None]
+    assert [hours[one.at(hour)].score for hour in (10, 11, 12, 13)] == [0, 10, 5, None]
 
 
-def test_a_bucket_longer_than_an_opening_holds_only_what_was_open(database: Any) -> None:
+def test_a_cell_longer_than_an_opening_holds_only_what_was_open(database: Any) -> None:
     one = OneRide()
     one.world.day_of(one.ride, "OD" * 30, one.at(0))
     one.world.store()
     tallies = Tallies(instant(one.at(30)))
-    buckets = tallies.count_buckets(tallies.universe.parks[one.park], DAY, 6 * 3600)
-    assert [bucket.open_slots for bucket in buckets.values()] == [2, 12, 10]  # 17:00-18:00, 18:00-24:00, 0:00-5:00 UTC
-    assert sum(bucket.slots for bucket in buckets.values()) == 24
+    cells = tallies.park_parts(tallies.universe.parks[one.park], DAY, Cells(6 * 3600))
+    assert [cell.open_slots for cell in cells.values()] == [2, 12, 10]  # 17:00-18:00, 18:00-24:00, 0:00-5:00 UTC
+    assert sum(cell.slots for cell in cells.values()) == 24
+
+
+def test_cells_begin_where_they_are_told_to(database: Any) -> None:
+    one = OneRide()
+    one.world.day_of(one.ride, "OODDDO", one.at(10))
+    one.world.store()
+    tallies = Tallies(instant(one.at(30)))
+    cells = tallies.park_parts(tallies.universe.parks[one.park], DAY, Cells(3600, one.at(10) + 1800))
+    assert [(start - one.at(10), cell.operating, cell.down) for start, cell in cells.items()][:4] == [
+        (-1800, 1, 0),
+        (1800, 1, 1),
+        (5400, 0, 2),
+        (9000, 1, 0),
+    ]
+
+
+@pytest.mark.parametrize("missing", [(), (0,), (0, 1)], ids=["none", "of one ride", "of both rides"])
+def test_a_slot_is_observed_when_any_ride_reports(database: Any, missing: tuple[int, ...]) -> None:
+    """Whether or not downtime is wanted: both look for a ride that spares counting all of them."""
+    one = OneRide()
+    rides = [one.ride, one.world.ride(one.park)]
+    for number, ride_id in enumerate(rides):
+        one.world.day_of(ride_id, "OOO.OO" if number in missing else "OOOOOO", one.at(10))
+    one.world.store()
+    for wanted in Wanted:
+        tallies = Tallies(instant(one.at(30)))
+        hours = tallies.park_parts(tallies.universe.parks[one.park], DAY, BY_HOUR, wanted=wanted)
+        slots = [2, 1 if len(missing) == 2 else 2, 2, 0]
+        assert [hours[one.at(hour)].slots for hour in (10, 11, 12, 13)] == slots, wanted

@@ -12,8 +12,8 @@ from factories import World, random_world
 from service.jobs import daily
 from service.models import Park, Ride
 from service.periods import instant, wall_clock
-from service.queries import rankings, trends
-from service.queries.rankings import Question, Row, Standings
+from service.queries import Row, rankings, trends
+from service.queries.rankings import Question, Standings
 
 TODAY = date(2025, 6, 11)  # a Wednesday
 YESTERDAY = TODAY - timedelta(days=1)

@@ -103,6 +103,19 @@ def test_only_true_is_weighted(text: str, weighted: bool) -> None:
     assert Query(text).weighted() is weighted
 
 
+@pytest.mark.parametrize("value", ["true", "TRUE", "False", "false"])
+def test_flag_is_true_or_false_in_any_case(value: str) -> None:
+    for default in (True, False):
+        assert Query(f"a={value}").flag("a", default=default) is (value.lower() == "true")
+        assert Query("b=true").flag("a", default=default) is default
+
+
+@pytest.mark.parametrize("value", ["", "maybe", "1", "0", "yes", "true%20", "truefalse"])
+def test_any_other_flag_is_refused(value: str) -> None:
+    with pytest.raises(BadRequest, match="^Invalid a '.*': use true or false.$"):
+        Query(f"a={value}").flag("a", default=True)
+
+
 def test_park_id() -> None:
     assert Query("").park_id() is None
     assert Query("park_id=7").park_id() == 7

@@ -27,7 +27,7 @@ from service.periods import last_days, pacific_date
 from service.queries.catalog import ParkFacts
 from service.queries.days import ADOPTED_VERSION, Tallies
 from service.queries.hours import as_date
-from service.queries.tally import DayTally, RideTally
+from service.queries.tally import DayTally, RideTally, Wanted
 
 DESCRIPTION = "adopted from the predecessor's daily statistics"
 NOTHING = DayTally(0, 0, {}, [])
@@ -131,7 +131,9 @@ class _AdoptedTallies(Tallies):
         self.source = _Days(task.old, task.catalog.ride_ids, park_of, task.interval_minutes)
         self._days: dict[date, dict[int, DayTally]] = {}
 
-    def count(self, park: ParkFacts, day: date, until: int | None = None) -> DayTally:
+    def count(
+        self, park: ParkFacts, day: date, until: int | None = None, wanted: Wanted = Wanted.ALL
+    ) -> DayTally:
         """A park's whole Pacific day."""
         return self._days.get(day, {}).get(park.park_id, NOTHING)
 

@@ -18,7 +18,8 @@ from service import rules
 from service.database import fetch
 from service.models import DailyStats, ParkActivitySnapshot
 from service.periods import last_days, pacific_date, pacific_day
-from service.queries.audit import CRITICAL, METHODOLOGY_URL, SEVERITIES, WARNING, Row
+from service.queries import Row
+from service.queries.audit import CRITICAL, METHODOLOGY_URL, SEVERITIES, WARNING
 from service.queries.catalog import ParkFacts
 from service.queries.days import Tallies, held_by
 from service.queries.tally import ParkTally

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from fractions import Fraction
-from itertools import groupby
 from typing import NamedTuple
 
 from peewee import JOIN, Expression, fn
 
 from service import rules
-from service.database import fetch
 from service.models import DataQualityIssue, IssueType, Park, Ride
 from service.models.base import rows
 from service.periods import iso_utc
-from service.queries.audit import Row
+from service.queries import Row
 
 MOST_ISSUES = 100
+MOST_ENTITIES = 500
 SOURCES = tuple(source.name.lower() for source in rules.Source)
 THEMEPARKS_WIKI = rules.Source.THEMEPARKS_WIKI.name.lower()
 
@@ -98,45 +96,36 @@ def _shown(row: _Issue) -> Row:
 
 
 class _Stale(NamedTuple):
-    """The stale readings of one entity that reported one status."""
+    """The stale readings of one entity."""
 
     themeparks_wiki_id: str | None
     entity_name: str | None
     park_id: int | None
     park_name: str | None
-    reported_status: str | None
     issues: int
     longest: int | None
     age_sum: int | None
     ages: int
     first: int
     last: int
-
-    @property
-    def entity(self) -> tuple[str, str, int]:
-        """What it is about, in an order."""
-        return self.themeparks_wiki_id or "", self.entity_name or "", self.park_id or 0
+    statuses: str | None  # separated by commas, in no order
 
 
 def staleness(now: datetime, days: int, source: str) -> list[Row]:
-    """The stale data of one source in the last `days` by entity, those with the most issues first."""
-    found = sorted(_stale(now, days, source), key=lambda row: row.entity)
-    summary = [_total(list(group)) for _, group in groupby(found, key=lambda row: row.entity)]
-    return sorted(summary, key=lambda row: (-row["issue_count"], -(row["max_staleness_minutes"] or 0)))
-
-
-def _stale(now: datetime, days: int, source: str) -> Iterator[_Stale]:
+    """The stale data of one source in the last `days` by entity: those with the most issues, MOST_ENTITIES at most."""
     issue = DataQualityIssue
-    entity = (issue.themeparks_wiki_id, issue.entity_name, issue.park, Park.name, issue.reported_status)
+    entity = (issue.themeparks_wiki_id, issue.entity_name, issue.park, Park.name)
+    number, longest = fn.COUNT(issue.issue_id), fn.MAX(issue.data_age_minutes)
     query = (
         issue.select(
             *entity,
-            fn.COUNT(issue.issue_id),
-            fn.MAX(issue.data_age_minutes),
+            number,
+            longest,
             fn.SUM(issue.data_age_minutes),
             fn.COUNT(issue.data_age_minutes),
             fn.MIN(issue.detected_at),
             fn.MAX(issue.detected_at),
+            fn.GROUP_CONCAT(issue.reported_status.distinct()),
         )
         .join(Park, JOIN.LEFT_OUTER)
         .where(
@@ -145,23 +134,22 @@ def _stale(now: datetime, days: int, source: str) -> Iterator[_Stale]:
             issue.data_source == rules.Source[source.upper()],
         )
         .group_by(*entity)
+        .order_by(number.desc(), fn.COALESCE(longest, 0).desc(), *entity)
+        .limit(MOST_ENTITIES)
     )
-    return map(_Stale._make, fetch(query))
+    return [_summed(row) for row in rows(query, _Stale)]
 
 
-def _total(group: list[_Stale]) -> Row:
-    """One entity, whatever statuses it reported."""
-    first = group[0]
-    ages = sum(row.ages for row in group)
-    age_sum = sum(int(row.age_sum or 0) for row in group)
+def _summed(row: _Stale) -> Row:
+    average = Fraction(int(row.age_sum), row.ages) if row.age_sum is not None else None
     return {
-        "themeparks_wiki_id": first.themeparks_wiki_id,
-        "entity_name": first.entity_name,
-        "park_name": first.park_name,
-        "issue_count": sum(row.issues for row in group),
-        "max_staleness_minutes": max((row.longest for row in group if row.longest is not None), default=None),
-        "avg_staleness_minutes": rules.rounded(Fraction(age_sum, ages), 4) if ages else None,
-        "first_detected": iso_utc(min(row.first for row in group)),
-        "last_detected": iso_utc(max(row.last for row in group)),
-        "statuses_seen": ",".join(sorted({row.reported_status for row in group if row.reported_status})) or None,
+        "themeparks_wiki_id": row.themeparks_wiki_id,
+        "entity_name": row.entity_name,
+        "park_name": row.park_name,
+        "issue_count": row.issues,
+        "max_staleness_minutes": row.longest,
+        "avg_staleness_minutes": rules.rounded(average, 4),
+        "first_detected": iso_utc(row.first),
+        "last_detected": iso_utc(row.last),
+        "statuses_seen": ",".join(sorted(filter(None, (row.statuses or "").split(",")))) or None,
     }

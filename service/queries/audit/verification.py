@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from contextlib import suppress
 from datetime import date, datetime, timedelta
 from fractions import Fraction
 from functools import cached_property, reduce
@@ -13,12 +14,15 @@ from peewee import fn
 
 from service import periods, rules
 from service.database import fetch
-from service.models import Ride, RideStatusSnapshot
+from service.errors import NotFound
+from service.models import RideStatusSnapshot
 from service.periods import Interval, Span, pacific_date, pacific_day
-from service.queries.audit import METHODOLOGY_URL, Row, anomalies
-from service.queries.catalog import LARGEST_ID, ParkFacts, RideFacts
+from service.queries import Row
+from service.queries.audit import METHODOLOGY_URL, anomalies
+from service.queries.catalog import ParkFacts
 from service.queries.days import Tallies
 from service.queries.hours import merged
+from service.queries.ride_details import RideSpan
 from service.queries.tally import ParkTally, RideTally
 
 PARK_SCORE, RIDE_DOWNTIME, WAIT_TIME = "park_shame_score", "ride_downtime", "wait_time"
@@ -35,6 +39,7 @@ DOWN_SLOTS = (
     "told down: status DOWN while the park is open; possibly down: not running where the feed does not tell why, only"
     " strictly between the first and the last operating reading of the local day (OPEN -> CLOSED -> OPEN)"
 )
+TOLD_SLOTS = "told down: status DOWN while the park is open; what pauses between performances is not down then"
 SCORE = "10 x weighted_down_slots / (roster_weight x slots_observed) for each day; the mean of the days with a score"
 HOURS = "downtime_hours = down_slots x interval_minutes / 60"
 
@@ -65,25 +70,22 @@ class Recounted:
     def __init__(self, claim: Claim) -> None:
         self.claim = claim
         self.span = periods.named(claim.period, claim.now)
-        self.tallies = Tallies(claim.now, recount=True)
+        self.ride = _find_ride(claim) if claim.type == RIDE_DOWNTIME else None
+        self.tallies = self.ride.tallies if self.ride else Tallies(claim.now, recount=True)
         self.minutes = self.tallies.interval_minutes
-
-    @cached_property
-    def ride(self) -> RideFacts | None:
-        """The ride the claim is about, if it is an attraction."""
-        return self.tallies.universe.rides.get(self.claim.entity_id) if self.claim.type == RIDE_DOWNTIME else None
 
     @cached_property
     def park(self) -> ParkFacts | None:
         """The park the claim is about, or that of its ride."""
         if self.claim.type == RIDE_DOWNTIME:
-            return self.tallies.universe.parks[self.ride.park_id] if self.ride else None
+            return self.ride.park if self.ride else None
         return self.tallies.universe.parks.get(self.claim.entity_id)
 
     @cached_property
     def days(self) -> list[ParkTally]:
-        """The park's days with anything observed, in order."""
-        return self.tallies.park_days(self.span, [self.park]) if self.park else []
+        """The park's days with anything observed, in order; those that count a ride that is not ranked."""
+        found = self.tallies.park_days(self.span, [self.park]) if self.park else []
+        return [row for row in found if self.ride is None or self.ride.is_ranked or row.day in self.ride.close]
 
     @cached_property
     def rides(self) -> dict[date, list[RideTally]]:
@@ -92,9 +94,11 @@ class Recounted:
 
     @cached_property
     def from_rows(self) -> set[date]:
-        """The days with data whose readings are gone, or that another system counted: they come from stored rows."""
-        days = {row.day for row in self.days}
-        return self.tallies.from_rows(self.span, self.park) & days if self.park else set()
+        """The days with data whose readings are gone, or that another system counted: they come from stored rows.
+        Rides that are not ranked have none."""
+        if self.park is None or (self.ride and not self.ride.is_ranked):
+            return set()
+        return self.tallies.from_rows(self.span, self.park) & {row.day for row in self.days}
 
     @cached_property
     def from_readings(self) -> list[date]:
@@ -105,6 +109,17 @@ class Recounted:
     def sources(self) -> Row:
         """Which days came from where, for people to read."""
         return {"from_readings": _dates(self.from_readings), "from_stored_rows": _dates(sorted(self.from_rows))}
+
+    def hours(self, slots: int) -> Fraction:
+        """Slots as hours."""
+        return rules.slot_hours(slots, self.minutes)
+
+
+def _find_ride(claim: Claim) -> RideSpan | None:
+    """The ride of a claim, of any category, counted as its page counts it."""
+    with suppress(NotFound):
+        return RideSpan(claim.entity_id, claim.period, claim.now, recount=True)
+    return None
 
 
 def verify(claim: Claim) -> tuple[Row, Span]:
@@ -263,7 +278,7 @@ def _park_quality(counted: Recounted) -> Row:
     unknown = 0.0 if counted.park is None else 100.0  # as rankings say of a park without any expected time
     return {
         "avg_rides_tracked": rules.rounded(rules.mean([Fraction(row.rides_tracked) for row in days]), 1) or 0.0,
-        "total_downtime_hours": rules.rounded(rules.hours(down * counted.minutes), 2),
+        "total_downtime_hours": rules.rounded(counted.hours(down), 2),
         "avg_uptime_percentage": unknown if uptime is None else uptime,
         "days_with_data": len(days),
         "expected_days": expected,
@@ -275,12 +290,10 @@ def _park_quality(counted: Recounted) -> Row:
 
 
 def _ride_recount(counted: Recounted) -> Recount:
-    claim = counted.claim
-    days = {
-        day: ride for day, rides in sorted(counted.rides.items()) for ride in rides if ride.ride_id == claim.entity_id
-    }
+    claim, shown = counted.claim, counted.ride
+    days = shown.days if shown else {}
     down = sum(ride.down for ride in days.values())
-    computed = rules.rounded(rules.hours(down * counted.minutes), 2) or 0.0
+    computed = rules.rounded(counted.hours(down), 2) or 0.0
     inputs = {"down_slots": down, "interval_minutes": counted.minutes}
     steps = [
         _step(
@@ -297,7 +310,7 @@ def _ride_recount(counted: Recounted) -> Recount:
         _step(
             "Down slots",
             "A ride that did not operate on a day has no downtime that day.",
-            DOWN_SLOTS,
+            TOLD_SLOTS if shown and not shown.is_ranked else DOWN_SLOTS,
             {"did_not_operate_on": _dates([day for day, ride in days.items() if not ride.operated])},
             [{"date": day.isoformat(), "down_slots": ride.down} for day, ride in days.items()],
             "down slots by day",
@@ -305,17 +318,8 @@ def _ride_recount(counted: Recounted) -> Recount:
         _step("Downtime", "Down slots as hours.", HOURS, inputs, computed, "downtime hours"),
     ]
     on = _latest_finished(claim)
-    found = list(anomalies.of_rides(Tallies(claim.now), on, claim.entity_id)) if counted.ride else []
-    return Recount(_ride_name(counted), computed, steps, _ride_quality(counted, days), found)
-
-
-def _ride_name(counted: Recounted) -> str:
-    """The name of an attraction, or of a ride that is none and has no numbers."""
-    if counted.ride:
-        return counted.ride.name
-    ride_id = counted.claim.entity_id
-    other = Ride.get_or_none(Ride.ride_id == ride_id) if ride_id <= LARGEST_ID else None
-    return other.name if other else UNKNOWN
+    found = list(anomalies.of_rides(Tallies(claim.now), on, claim.entity_id)) if shown else []
+    return Recount(shown.ride.name if shown else UNKNOWN, computed, steps, _ride_quality(counted, days), found)
 
 
 def _ride_quality(counted: Recounted, days: dict[date, RideTally]) -> Row:
@@ -338,7 +342,7 @@ def _readings(counted: Recounted) -> int:
         return 0
     snapshot = RideStatusSnapshot
     within = reduce(or_, (snapshot.snapshot_time.between(part.start, part.end - 1) for part in seen))
-    query = snapshot.select(fn.COUNT(snapshot.ride_id)).where(snapshot.ride_id == counted.ride.ride_id, within)
+    query = snapshot.select(fn.COUNT(snapshot.ride_id)).where(snapshot.ride_id == counted.claim.entity_id, within)
     return int(fetch(query)[0][0])
 
 

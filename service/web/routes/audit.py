@@ -70,7 +70,7 @@ def data_quality(request: Request) -> Answer:
     """What sources got wrong lately."""
     query = request.query
     hours, source = query.whole("hours", DEFAULT_HOURS, MOST_HOURS), query.option("source", quality.SOURCES)
-    unresolved = query.is_true("unresolved", "true")
+    unresolved = query.flag("unresolved", default=True)
 
     def answer() -> Body:
         issues = quality.issues(request.now, hours, source, unresolved_only=unresolved)

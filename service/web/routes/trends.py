@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from service import periods
 from service.periods import iso_utc
-from service.queries import catalog, charts, trends
-from service.queries.rankings import Question, Row, Standings
+from service.queries import Row, catalog, charts, trends
+from service.queries.rankings import Question, Standings
 from service.web.params import Query, Request
 from service.web.routes import Answer, Body, span_of
 
@@ -85,13 +85,12 @@ def _question(request: Request, period: str, park_filter: str, limit: int) -> Qu
 
 def _envelope(question: Question, part: Callable[[Standings], Body]) -> Body:
     standings = Standings(question)
-    credit = catalog.attribution(question.now)
     return {
         "success": True,
         "period": question.period,
         "filter": question.filter,
         "span": span_of(standings.span),
-        "attribution": f"Data powered by {credit['data_source']} - {credit['url']}",
+        "attribution": catalog.attribution_text(question.now),
         "timestamp": iso_utc(question.now),
         **part(standings),
     }

@@ -1,0 +1,158 @@
+"""How long the API takes to answer cold, at production size: 80 parks, 3,500 rides, a month of readings on MariaDB.
+
+    python bench/answers.py [--rounds 5] [--url mysql://user:password@host/database] [--only TEXT]
+
+Each request goes through the whole application in this process, with nothing remembered from the one before. The bars:
+rankings and charts of past periods under 200 ms, everything else under 1.2 s, on a quiet machine: they are held against
+the best of the rounds; the median stands beside it, and how much of the best the database took in how many queries.
+The first line tells how quiet it was: counting the readings of a day takes 95 to 110 ms when nothing else runs.
+--url is for bench/production.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from itertools import product
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from bench.production import NOW, opened  # noqa: E402
+from service import clock, database  # noqa: E402
+from service.models import ParkSchedule, Ride, RideStatusSnapshot  # noqa: E402
+from service.periods import PERIODS, pacific_date, pacific_day  # noqa: E402
+from service.queries.charts import HEATMAPS, MEASURES  # noqa: E402
+from service.queries.details import CHARTS  # noqa: E402
+from service.queries.trends import CATEGORIES, ENTITIES  # noqa: E402
+from service.web.app import QUESTIONS, create_app  # noqa: E402
+from tests.wsgi_client import Client  # noqa: E402
+
+PAST = ("yesterday", "last_week", "last_month")
+TODAY_AND_PAST = ("today", *PAST)
+BARS = {True: 0.2, False: 1.2}  # seconds; by whether it is a ranking or a chart of a past period
+
+
+class Request(NamedTuple):
+    """What is asked; `past` for rankings and charts of past periods."""
+
+    path: str
+    past: bool = False
+    body: str = ""
+
+
+class Time(NamedTuple):
+    """Seconds: the best of the rounds and its share in the database, and their median; the queries of one."""
+
+    best: float
+    in_database: float
+    median: float
+    queries: int
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--url", help="a database filled by bench/production.py")
+    parser.add_argument("--only", default="", help="only the requests whose path contains this")
+    arguments = parser.parse_args()
+    with opened(arguments.url) as settings:
+        clock.replay(NOW)
+        client = Client(create_app(settings))
+        requests = [request for request in _requests() if arguments.only in request.path]
+        for _ in map(client.get, ("/api/health", "/api/parks/downtime?period=today")):
+            pass  # the first request of a process also imports and connects
+        _print_yardstick()
+        _print({request: _time(client, request, arguments.rounds) for request in requests})
+
+
+def _requests() -> Iterator[Request]:
+    """Every endpoint with every period and kind."""
+    for path, period in product(("parks/downtime", "parks/waittimes", "rides/downtime", "rides/waittimes"), PERIODS):
+        yield Request(f"/api/{path}?period={period}&limit=200", period in PAST)
+    for mode in ("7day-average", "peak-times"):
+        yield Request(f"/api/rides/waittimes?mode={mode}", mode not in ("peak-times",))
+    for kind, period in product(MEASURES, PERIODS):
+        yield Request(f"/api/trends/chart-data?type={kind}&period={period}&limit=20", period in PAST)
+    for kind, period in product(HEATMAPS, TODAY_AND_PAST):
+        yield Request(f"/api/trends/heatmap-data?type={kind}&period={period}&limit=20", period in PAST)
+    for path, entity, period in product(("longest-wait-times", "least-reliable"), ENTITIES, TODAY_AND_PAST):
+        yield Request(f"/api/trends/{path}?entity={entity}&period={period}", period in PAST)
+    for category, period in product(CATEGORIES, TODAY_AND_PAST):
+        yield Request(f"/api/trends?category={category}&period={period}", period in PAST)
+    yield Request("/api/live/status-summary")
+    yield Request("/api/search/index")
+    yield from _of_one_park()
+    yield from _audit()
+
+
+def _of_one_park() -> Iterator[Request]:
+    """A park with a posted schedule, and one whose hours are inferred; a ride of each."""
+    posted = {park_id for (park_id,) in database.fetch(ParkSchedule.select(ParkSchedule.park).distinct())}
+    rides: dict[bool, Ride] = {}
+    for ride in Ride.select().order_by(Ride.ride_id):
+        rides.setdefault(ride.park_id in posted, ride)
+    for ride in rides.values():
+        yield Request(f"/api/parks/{ride.park_id}/rides")
+        for period in PERIODS:
+            yield Request(f"/api/parks/{ride.park_id}/details?period={period}")
+            yield Request(f"/api/rides/{ride.ride_id}/details?period={period}")
+        for kind, period in product(CHARTS, TODAY_AND_PAST):
+            yield Request(f"/api/parks/{ride.park_id}/rides/charts?type={kind}&period={period}", period in PAST)
+
+
+def _audit() -> Iterator[Request]:
+    yield from (Request(path) for path in QUESTIONS if path.startswith("/api/audit/"))
+    yield Request("/api/audit/run", body=json.dumps({"date": str(pacific_date(NOW))}))
+
+
+def _time(client: Client, request: Request, rounds: int) -> Time:
+    """Ask `rounds` times."""
+    seen: list[float] = []
+    bound = database.db.obj
+    assert bound is not None
+    bound.query_hooks.append(lambda event: seen.append(event.duration))
+    found = []
+    for _ in range(rounds):
+        seen.clear()
+        started = perf_counter()
+        answer = client.post(request.path, request.body.encode()) if request.body else client.get(request.path)
+        found.append((perf_counter() - started, sum(seen)))
+        if answer.status != 200:
+            raise SystemExit(f"{request.path}: {answer.status} {answer.body!r}")
+    bound.query_hooks.pop()
+    return Time(*min(found), median(whole for whole, _ in found), len(seen))
+
+
+def _print_yardstick() -> None:
+    """How long the machine takes just now for what is always the same."""
+    day = pacific_day(pacific_date(NOW) - timedelta(days=1))
+    readings = RideStatusSnapshot.select().where(RideStatusSnapshot.snapshot_time.between(day.start, day.end - 1))
+    times = []
+    for _ in range(5):
+        started = perf_counter()
+        count = readings.count()
+        times.append((perf_counter() - started) * 1000)
+    print(f"counting {count:,} readings of a day: best {min(times):.0f} ms, median {median(times):.0f} ms\n")
+
+
+def _print(times: dict[Request, Time]) -> None:
+    print(f"{'best ms':>8} {'in database':>12} {'median ms':>10} {'queries':>8}  request")
+    for past, bar in sorted(BARS.items(), reverse=True):
+        group = {request: time for request, time in times.items() if request.past == past}
+        for request, time in sorted(group.items(), key=lambda item: -item[1].best):
+            mark = "  ABOVE" if time.best > bar else ""
+            best, in_database, middle = (seconds * 1000 for seconds in time[:3])
+            print(f"{best:8.0f} {in_database:12.0f} {middle:10.0f} {time.queries:8}  {request.path}{mark}")
+        above = sum(time.best > bar for time in group.values())
+        print(f"{len(group)} requests, {above} above the bar of {bar * 1000:.0f} ms\n")
+
+
+if __name__ == "__main__":
+    main()
