@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from functools import cache
-from itertools import product
-from pathlib import Path
-from typing import Any, NamedTuple
-from urllib.parse import urlencode
+from typing import Any
 
 import broken_world
 import jsonschema
 import pytest
 import schemathesis
+from contract.described import ALL, DOCUMENT, Operation, check, named
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as effort
 from schemathesis import GenerationMode
@@ -24,59 +20,14 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
-from wsgi_client import Client, Response
+from wsgi_client import Client
 
 from service import clock
 from service.config import Settings
 from service.web import app as web
 from service.web.params import Query
 
-DOCUMENT: dict[str, Any] = json.loads((Path(web.__file__).parent / "openapi.json").read_text(encoding="utf-8"))
 METHODS = ("get", "post", "put", "patch", "delete")
-COMBINED = ("period", "mode", "type", "category", "entity")  # what the shape of an answer depends on
-BODIES: dict[str, list[dict[str, object]]] = {
-    "/api/audit/run": [{}, {"date": "2025-05-17"}, {"date": "2025-05-01"}],
-    "/api/audit/verify": [
-        {"type": kind, "entity_id": entity_id, "period": period, "displayed_value": value}
-        for kind, entity_id, period, value in product(
-            ("park_shame_score", "ride_downtime"), (1, 999), ("today", "7days", "30days"), (1.5, "0")
-        )
-    ],
-}
-
-
-class Operation(NamedTuple):
-    """One operation of the document, its references resolved."""
-
-    method: str
-    path: str
-    definition: dict[str, Any]
-
-    @property
-    def parameters(self) -> dict[str, dict[str, Any]]:
-        """Those of the query, by name."""
-        return {one["name"]: one for one in self.definition.get("parameters", []) if one["in"] == "query"}
-
-    @property
-    def url(self) -> str:
-        """Of park 1, or ride 1."""
-        return re.sub("{[a-z_]+}", "1", self.path)
-
-    def query(self, **chosen: object) -> str:
-        """A URL with the parameters that must be given, and `chosen`; None leaves one out."""
-        needed = {
-            name: one["schema"]["enum"][0] for name, one in self.parameters.items() if one["required"]
-        }
-        given_ = {name: value for name, value in (needed | chosen).items() if value is not None}
-        return f"{self.url}?{urlencode(given_)}"
-
-
-def operations() -> list[Operation]:
-    paths = DOCUMENT["paths"].items()
-    return [Operation(method, path, one) for path, item in paths for method, one in item.items()]
-
-
-ALL = operations()
 QUESTIONS = [one for one in ALL if one.method == "get"]
 PARAMETERS = [(one, name) for one in ALL for name in one.parameters]
 ENUMS = [(one, name) for one, name in PARAMETERS if "enum" in one.parameters[name]["schema"]]
@@ -84,60 +35,6 @@ ENUMS = [(one, name) for one, name in PARAMETERS if "enum" in one.parameters[nam
 
 def of_type(kind: str) -> list[tuple[Operation, str]]:
     return [(one, name) for one, name in PARAMETERS if one.parameters[name]["schema"]["type"] == kind]
-
-
-def named(value: object) -> str:
-    return f"{value.method} {value.path}" if isinstance(value, Operation) else str(value)
-
-
-@cache
-def validator(path: str, method: str, status: int) -> Any:
-    responses = DOCUMENT["paths"][path][method]["responses"]
-    assert str(status) in responses, f"{method} {path} answers {status}, which is not in the document"
-    answer = responses[str(status)]
-    if "$ref" in answer:
-        answer = DOCUMENT["components"]["responses"][answer["$ref"].rpartition("/")[2]]
-    schema = answer["content"]["application/json"]["schema"]
-    return jsonschema.Draft202012Validator({"components": DOCUMENT["components"], "allOf": [schema]})
-
-
-def check(operation: Operation, response: Response) -> None:
-    """The answer is what the document says of its status."""
-    found = validator(operation.path, operation.method, response.status).iter_errors(response.json)
-    problems = [f"{list(error.absolute_path)}: {error.message}"[:300] for error in leaves(found)]
-    assert not problems, "\n".join(problems)
-    schema = validator(operation.path, operation.method, response.status).schema
-    assert sorted(set(unknown(response.json, schema))) == []
-
-
-def unknown(value: Any, schema: dict[str, Any], place: str = "") -> Iterator[str]:
-    """The fields of an answer that the document does not know. Objects of which it names none may have any."""
-    variants = list(variants_of(schema))
-    if isinstance(value, list):
-        items = [one["items"] for one in variants if "items" in one]
-        for one in value:
-            yield from unknown(one, {"anyOf": items}, place + "[]")
-    named_ = [one["properties"] for one in variants if "properties" in one]
-    if isinstance(value, dict) and named_:
-        for name, one in value.items():
-            schemas = [properties[name] for properties in named_ if name in properties]
-            yield from unknown(one, {"anyOf": schemas}, f"{place}.{name}") if schemas else [f"{place}.{name}"]
-
-
-def variants_of(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Every schema that a value may be looked at by."""
-    yield schema
-    if "$ref" in schema:
-        yield from variants_of(DOCUMENT["components"]["schemas"][schema["$ref"].rpartition("/")[2]])
-    for several in ("allOf", "anyOf", "oneOf"):
-        for one in schema.get(several, []):
-            yield from variants_of(one)
-
-
-def leaves(errors: Any) -> Iterator[Any]:
-    """Of alternatives that all fail, what is wrong with each."""
-    for error in errors:
-        yield from leaves(error.context) if error.context else [error]
 
 
 @pytest.fixture
@@ -273,56 +170,18 @@ def test_default_is_what_is_answered_without_the_parameter(filled: Client) -> No
             assert filled.get(operation.query(**{name: said})).json == without, f"{named(operation)} {name}"
 
 
+def test_live_heat_maps_are_refused_in_so_many_words() -> None:
+    error = Client(web.create_app(Settings())).get("/api/trends/heatmap-data?period=live&type=parks").json["error"]
+    assert "live" in error and "not supported" in error
+    assert error.endswith("use one of today, yesterday, last_week, last_month, 7days, 30days.")
+
+
 def refuses(client: Client, operation: Operation, name: str, value: object) -> None:
     """A 400 that names the parameter."""
     response = client.get(operation.query(**{name: value}))
     assert response.status == 400, value
     assert name in response.json["error"]
     check(operation, response)
-
-
-# --- answers ---------------------------------------------------------------------------------------------------------
-
-
-def urls(operation: Operation) -> list[str]:
-    """Every combination of what an answer's shape depends on; then each other parameter by itself."""
-    schemas = {name: one["schema"] for name, one in operation.parameters.items()}
-    shaping = [name for name in COMBINED if "enum" in schemas.get(name, {})]
-    combinations = product(*(schemas[name]["enum"] for name in shaping))
-    chosen = [dict(zip(shaping, values, strict=True)) for values in combinations]
-    for name, schema in schemas.items():
-        if name not in shaping:
-            values = schema.get("enum", ["1", "2"] if schema["type"] == "integer" else ["true", "false"])
-            chosen += [{name: value} for value in (["2025-05-17"] if schema.get("format") == "date" else values)]
-    return [operation.query(**one) for one in chosen]
-
-
-def answers(client: Client, operation: Operation) -> Iterator[tuple[str, Response]]:
-    """What was asked, and its answer."""
-    for body in BODIES.get(operation.path, []):
-        yield f"{named(operation)} {body}", client.post(operation.url, body)
-    for url in urls(operation) if operation.method == "get" else ():
-        yield url, client.get(url)
-
-
-@pytest.mark.parametrize("operation", ALL, ids=named)
-def test_answers_of_an_empty_database(empty: Client, operation: Operation) -> None:
-    for asked, response in answers(empty, operation):
-        assert response.status == (404 if "{" in operation.path else 200), asked
-        check(operation, response)
-
-
-def test_answers_of_a_full_database(filled: Client) -> None:
-    lists: dict[str, bool] = {}  # by what it belongs to, whether anything was in it
-    for operation in ALL:
-        for asked, response in answers(filled, operation):
-            assert response.status == 200, asked
-            check(operation, response)
-            for name, value in response.json.items():
-                if isinstance(value, list):
-                    place = asked if name == "data" else f"{operation.path} {response.json.get('category', '')} {name}"
-                    lists[place] = lists.get(place, False) or bool(value)
-    assert [place for place, full in lists.items() if not full] == []  # what is not there was not looked at
 
 
 @pytest.mark.parametrize("number", ["0", "999", "2147483647", "2147483648", "9" * 25, "9" * 3000])
