@@ -1,6 +1,6 @@
 """Spans of time: Pacific days, the named periods, a park's local days. The only user of zoneinfo; pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from typing import NamedTuple
@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from service.errors import BadRequest
 
 PACIFIC = "America/Los_Angeles"
+DAY_SECONDS = 86_400
 LOCAL_DAY_STARTS = time(4)  # parks that close after midnight still close before this
 SETTLING_SECONDS = 15 * 60  # what was seen in a slot may be written this much later
 
@@ -39,6 +40,37 @@ class Interval(NamedTuple):
         """The pieces between the cuts that lie inside."""
         edges = [self.start, *sorted({cut for cut in cuts if self.start < cut < self.end}), self.end]
         return [Interval(start, end) for start, end in zip(edges, edges[1:], strict=False)]
+
+
+class Window(NamedTuple):
+    """A stretch [start, end) of epoch seconds, or of it a time of day on some weekdays, by the clocks of a zone.
+
+    `time_of_day` is (from, until): what a clock shows from the one until just before the other. An `until` that is not
+    later reaches past midnight, and belongs to the day it begins on. `weekdays`: Monday is 0.
+    """
+
+    start: int
+    end: int
+    time_of_day: tuple[time, time] | None = None
+    weekdays: frozenset[int] | None = None
+
+    def intervals(self, zone: str) -> list[Interval]:
+        """The instants it means, in order: of two hours that an autumn clock shows alike both, of a skipped one none."""
+        whole = Interval(self.start, self.end)
+        if self.time_of_day is None and self.weekdays is None:
+            return [whole] if self.start < self.end else []
+        first, last = local_date(self.start, zone) - timedelta(days=1), local_date(self.end, zone)
+        days = (day for day in days_between(first, last) if self.weekdays is None or day.weekday() in self.weekdays)
+        return merged(part for day in days for meant in self._on(day, zone) if (part := meant.cut(whole)))
+
+    def _on(self, day: date, zone: str) -> list[Interval]:
+        if self.time_of_day is None:
+            return [calendar_day(day, zone)]
+        start, until = (clock.hour * 3600 + clock.minute * 60 + clock.second for clock in self.time_of_day)
+        if start < until:
+            return _clock_intervals(day, start, until, zone)
+        after = day + timedelta(days=1)
+        return [*_clock_intervals(day, start, DAY_SECONDS, zone), *_clock_intervals(after, 0, until, zone)]
 
 
 class Span(NamedTuple):
@@ -90,10 +122,63 @@ def wall_clock(day: date, clock: time, zone: str) -> int:
     return epoch(datetime.combine(day, clock, _zone(zone)))
 
 
+def iso_local(at: int, zone: str) -> str:
+    """`2026-11-20T14:50:00-08:00`, of epoch seconds by the clocks of `zone`."""
+    return instant(at).astimezone(_zone(zone)).isoformat()
+
+
 @lru_cache(maxsize=4096)
 def pacific_day(day: date) -> Interval:
     """Midnight to midnight in Los Angeles: 23, 24 or 25 hours."""
-    return Interval(wall_clock(day, time(0), PACIFIC), wall_clock(day + timedelta(days=1), time(0), PACIFIC))
+    return calendar_day(day, PACIFIC)
+
+
+@lru_cache(maxsize=65_536)
+def calendar_day(day: date, zone: str) -> Interval:
+    """Midnight to midnight by the clocks of `zone`."""
+    return Interval(wall_clock(day, time(0), zone), wall_clock(day + timedelta(days=1), time(0), zone))
+
+
+def local_hour(at: int, zone: str) -> int:
+    """The hour, 0-23, that clocks in `zone` show at epoch seconds."""
+    return instant(at).astimezone(_zone(zone)).hour
+
+
+def _clock_intervals(day: date, start: int, until: int, zone: str) -> list[Interval]:
+    """When on `day` the clocks of `zone` show from `start` until `until`, in seconds after midnight by the clock."""
+    midnight = epoch(datetime.combine(day, time(0), UTC))
+    shown = ((Interval(midnight + start - ahead, midnight + until - ahead), piece) for piece, ahead in _steady(day, zone))
+    return [part for interval, piece in shown if (part := interval.cut(piece))]
+
+
+@lru_cache(maxsize=4096)
+def _steady(day: date, zone: str) -> list[tuple[Interval, int]]:
+    """The calendar day in pieces of one UTC offset, and that offset in seconds: two when clocks are changed."""
+    whole = calendar_day(day, zone)
+    first, last = _offset(whole.start, zone), _offset(whole.end - 1, zone)
+    if first == last:
+        return [(whole, first)]
+    before, change = whole.start, whole.end - 1
+    while change - before > 1:
+        middle = (before + change) // 2
+        before, change = (middle, change) if _offset(middle, zone) == first else (before, middle)
+    return [(Interval(whole.start, change), first), (Interval(change, whole.end), last)]
+
+
+def _offset(at: int, zone: str) -> int:
+    offset = instant(at).astimezone(_zone(zone)).utcoffset()
+    return int(offset.total_seconds()) if offset else 0
+
+
+def merged(intervals: Iterable[Interval]) -> list[Interval]:
+    """Overlapping and touching intervals as one, in order."""
+    result: list[Interval] = []
+    for interval in sorted(intervals):
+        if result and interval.start <= result[-1].end:
+            result[-1] = Interval(result[-1].start, max(result[-1].end, interval.end))
+        else:
+            result.append(interval)
+    return result
 
 
 def pacific_date(at: datetime | int) -> date:

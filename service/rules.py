@@ -5,6 +5,7 @@ the same definition judges both. Formulas are pure functions on whole counts; th
 rounded once, at the edge, by `rounded`.
 """
 
+from collections.abc import Mapping
 from enum import IntEnum
 from fractions import Fraction
 from typing import Any
@@ -172,9 +173,33 @@ def uptime_percentage(operating: int, down: int) -> Fraction | None:
     return Fraction(100 * operating, operating + down) if operating + down else None
 
 
+def coverage(observed: int, open_slots: int) -> Fraction | None:
+    """Share of the slots inside the open intervals that was observed, 0-1; None without any."""
+    return Fraction(observed, open_slots) if open_slots else None
+
+
 def average_wait(wait_sum: int, wait_samples: int) -> Fraction | None:
     """Pooled mean of the waits that count, in minutes; None without one."""
     return Fraction(wait_sum, wait_samples) if wait_samples else None
+
+
+def percentile(counts: Mapping[int, int], percent: int) -> int | None:
+    """The value at the nearest rank, ceil(percent / 100 x n) of n in ascending order, given how often each value occurs
+    (percent 1-100); None of nothing. It is always one of the values: Hyndman and Fan (1996), definition 1."""
+    rank, passed = -(-percent * sum(counts.values()) // 100), 0
+    for value in sorted(counts):
+        passed += counts[value]
+        if passed >= rank > 0:
+            return value
+    return None
+
+
+def back_within(counts: Mapping[int, int], lasted: int, more: int) -> Fraction | None:
+    """Of the outages that lasted `lasted` minutes or longer, the share that was over within `more` minutes after these;
+    None without any. `counts`: how many outages had each length in minutes."""
+    as_long = {minutes: count for minutes, count in counts.items() if minutes >= lasted}
+    over = sum(count for minutes, count in as_long.items() if minutes <= lasted + more)
+    return Fraction(over, sum(as_long.values())) if as_long else None
 
 
 def trend_percentage(amount: int, over: int, earlier_amount: int, earlier_over: int) -> Fraction | None:

@@ -71,6 +71,23 @@ class RideFacts(NamedTuple):
         return rules.weight_of(self.tier)
 
 
+class AnyRide(NamedTuple):
+    """A ride of any category."""
+
+    ride_id: int
+    park_id: int
+    name: str
+    tier: int | None
+    is_active: bool
+    queue_times_id: int | None
+    category: int
+
+    @property
+    def facts(self) -> RideFacts:
+        """The same without its category."""
+        return RideFacts(*self[:-1])
+
+
 class Universe(NamedTuple):
     """All parks, and all attractions by id and by park: what any number is made of, active or not."""
 
@@ -130,6 +147,15 @@ def _parks() -> ModelSelect[Park]:
 
 def _park(row: ParkFacts) -> ParkFacts:
     return row._replace(park_type=rules.ParkType(row.park_type), is_active=bool(row.is_active))
+
+
+def find_ride(ride_id: int) -> AnyRide:
+    """One ride, active or not. Raises NotFound."""
+    columns = (Ride.ride_id, Ride.park, Ride.name, Ride.tier, Ride.is_active, Ride.queue_times_id, Ride.category)
+    if ride_id <= LARGEST_ID:
+        for row in rows(Ride.select(*columns).where(Ride.ride_id == ride_id), AnyRide):
+            return row
+    raise NotFound(f"Ride {ride_id} not found")
 
 
 def ride_page(park: ParkFacts, ride: RideFacts) -> str | None:

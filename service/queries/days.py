@@ -188,7 +188,7 @@ class Tallies:
     ) -> dict[int, PartTally]:
         """The cells of a park's Pacific day in which it was open, by their starts, from raw readings; those from the
         instant `since` on. The roster is the day's."""
-        judged, within = self._judged(park, day, False), self._within(day, since, until)
+        judged, within = self.judged(park, day), self._within(day, since, until)
         parts = park_parts(judged, cells, within, wanted)
         roster_weight = self.roster_weight(park, day) if Wanted.DOWN in wanted else 0
         return {start: self._part_tally(part, roster_weight) for start, part in sorted(parts.items())}
@@ -227,6 +227,12 @@ class Tallies:
             max((ride.wait_max for ride in rides if ride.wait_max is not None), default=None),
         )
 
+    def roster_weights(self, parks: list[ParkFacts], days: tuple[date, ...]) -> dict[tuple[int, date], int]:
+        """The roster weights of parks and days: from rows where they stand, else counted."""
+        stored, raw = self._sources(Span(days, ""), parks)
+        found = {(row.park_id, row.day): row.roster_weight for source in stored for row in self._stored_parks(source)}
+        return found | {(park.park_id, day): self.roster_weight(park, day) for day, park in raw}
+
     def roster_weight(self, park: ParkFacts, day: date) -> int:
         """What the rides of the roster weigh together."""
         return sum(self.universe.rides[ride_id].weight for ride_id in self.roster(park, day))
@@ -252,7 +258,7 @@ class Tallies:
             wanted |= known.known if known else wanted
             waits = Wanted.WAITS in wanted
             whole = last == self._last(day, None)
-            judged = self._judged(park, day, waits) if whole else self._judge(park, day, None, last, waits=waits)
+            judged = self.judged(park, day, waits=waits) if whole else self._judge(park, day, None, last, waits=waits)
             known = self._counts[key] = count(judged, wanted)
         return known
 
@@ -267,7 +273,7 @@ class Tallies:
         until: int | None = None,
     ) -> dict[int, dict[int, RideTally]]:
         """The same of each of its attractions, or of these, by the start of the cell, then the ride."""
-        judged = self._judged(park, day, False) if ride_ids is None else self._judge(park, day, ride_ids)
+        judged = self.judged(park, day) if ride_ids is None else self.judged_rides(park, day, ride_ids)
         return ride_parts(judged, cells, self._within(day, since, until))
 
     def ride_day(
@@ -281,13 +287,17 @@ class Tallies:
         cut = ride_parts(judged, cells, self._within(day, None, until))
         return CloseTally(count(judged), {start: rides[ride_id] for start, rides in sorted(cut.items())})
 
-    def _judged(self, park: ParkFacts, day: date, waits: bool) -> list[LocalDay]:
-        """The park's whole day, once, or once more where waits are wanted later."""
+    def judged(self, park: ParkFacts, day: date, *, waits: bool = False) -> list[LocalDay]:
+        """The park's day up to now, once, or once more where waits are wanted later."""
         key = (park.park_id, day)
         known = self._judged_days.get(key)
         if known is None or waits and not all(local.waits for local in known):
             known = self._judged_days[key] = self._judge(park, day, waits=waits)
         return known
+
+    def judged_rides(self, park: ParkFacts, day: date, ride_ids: list[int]) -> list[LocalDay]:
+        """The same of these rides, of any category."""
+        return self._judge(park, day, ride_ids, waits=False)
 
     def _judge(
         self,

@@ -13,7 +13,7 @@ from peewee import Case, Query, fn
 from service import rules
 from service.models import ParkSchedule, RideStatusSnapshot
 from service.models.base import rows
-from service.periods import Interval, days_between, local_day
+from service.periods import Interval, days_between, local_day, merged
 from service.queries.tally import Readings, fetch_slots, picked
 
 REACH = timedelta(days=rules.SCHEDULE_REACH_DAYS)
@@ -90,17 +90,6 @@ def _reporting(values: list[int]) -> Query:
         .where(picked(values))
         .group_by(snapshot.snapshot_time)
     )
-
-
-def merged(intervals: Iterable[Interval]) -> list[Interval]:
-    """Overlapping and touching intervals as one, in order."""
-    result: list[Interval] = []
-    for interval in sorted(intervals):
-        if result and interval.start <= result[-1].end:
-            result[-1] = Interval(result[-1].start, max(result[-1].end, interval.end))
-        else:
-            result.append(interval)
-    return result
 
 
 def as_date(value: date | str) -> date:

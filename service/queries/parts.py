@@ -23,6 +23,7 @@ from service.queries.tally import (
     RideTally,
     Wanted,
     add_alike,
+    added,
     counting,
     extreme,
     fetch_slots,
@@ -57,6 +58,7 @@ class Part(NamedTuple):
     wait_sum: int = 0
     wait_samples: int = 0
     wait_max: int | None = None
+    spread: Mapping[int, int] = {}  # how often each wait was posted
 
     def plus(self, other: Part) -> Part:
         """Both parts together."""
@@ -65,10 +67,11 @@ class Part(NamedTuple):
             self.open_slots + other.open_slots,
             self.samples + other.samples,
             self.operating + other.operating,
-            Counter(self.down) + Counter(other.down),
+            added(self.down, other.down),
             self.wait_sum + other.wait_sum,
             self.wait_samples + other.wait_samples,
             extreme(max, self.wait_max, other.wait_max),
+            added(self.spread, other.spread),
         )
 
 
@@ -105,7 +108,7 @@ def park_parts(
 
 
 def ride_parts(
-    days: Iterable[LocalDay], cells: Cells, within: Sequence[Interval]
+    days: Iterable[LocalDay], cells: Cells, within: Sequence[Interval], wanted: Wanted = Wanted.ALL
 ) -> dict[int, dict[int, RideTally]]:
     """The same of each ride with readings while the park was open, by the start of the cell, then the ride."""
     found: dict[int, dict[int, RideTally]] = defaultdict(dict)
@@ -114,17 +117,31 @@ def ride_parts(
     for day in days:
         for piece in day.open_within(within):
             spans = dict(cells.across(piece))
-            for (start, ride_id), counts in _ride_counts(day, piece, cells).items():
-                ride = day.ride(ride_id, [counts], spans[start], expected=expected)
+            for (start, ride_id), counts in _ride_counts(day, piece, cells, wanted).items():
+                ride = day.ride(ride_id, [counts], spans[start], wanted, expected)
                 known = found[start].get(ride_id)
                 found[start][ride_id] = known.plus(ride) if known else ride
     return found
 
 
+def park_slots(
+    days: Iterable[LocalDay], cells: Cells, within: Sequence[Interval], ride_ids: list[int]
+) -> dict[int, tuple[int, int]]:
+    """In how many slots any of these rides of the park reported, and in how many it was open, by cells."""
+    found: dict[int, tuple[int, int]] = {}
+    for day in days:
+        for piece in day.open_within(within):
+            observed = _observed(day, piece, cells, {}, ride_ids)
+            for start, span in cells.across(piece):
+                seen, opened = found.get(start, (0, 0))
+                found[start] = seen + observed.get(start, 0), opened + day.readings.slots_in(span)
+    return found
+
+
 def _parts_of(day: LocalDay, piece: Interval, cells: Cells, wanted: Wanted) -> dict[int, Part]:
     down = _down(day, piece, cells) if Wanted.DOWN in wanted else {}
-    counts = _counts(day, piece, cells) if wanted & ~Wanted.DOWN else {}
-    observed = _observed(day, piece, cells, counts)
+    counts = _counts(day, piece, cells, wanted) if wanted & ~Wanted.DOWN else {}
+    observed = _observed(day, piece, cells, counts, day.readings.ride_ids)
     found = {}
     for start, span in cells.across(piece):
         row = counts.get(start) or Counts(0)
@@ -137,6 +154,7 @@ def _parts_of(day: LocalDay, piece: Interval, cells: Cells, wanted: Wanted) -> d
             row.wait_sum,
             row.wait_samples,
             row.wait_max,
+            row.spread,
         )
     return found
 
@@ -151,8 +169,10 @@ def _down(day: LocalDay, piece: Interval, cells: Cells) -> dict[int, Counter[int
     return found
 
 
-def _observed(day: LocalDay, piece: Interval, cells: Cells, counts: Mapping[int, Counts]) -> dict[int, int]:
-    """In how many slots of each cell any of the rides has a reading."""
+def _observed(
+    day: LocalDay, piece: Interval, cells: Cells, counts: Mapping[int, Counts], ride_ids: list[int]
+) -> dict[int, int]:
+    """In how many slots of each cell any of these rides has a reading."""
     seen = piece.cut(day.readings.held)
     if seen is None:
         return {}
@@ -164,34 +184,60 @@ def _observed(day: LocalDay, piece: Interval, cells: Cells, counts: Mapping[int,
     for ride_id, _ in Counter(row.ride_id for row in counts.values()).most_common(1):
         if dict(fetch_slots(_observing, day.readings, seen, [ride_id], cells)) == slots:
             return slots
-    return dict(fetch_slots(_observing, day.readings, seen, day.readings.ride_ids, cells))
+    return dict(fetch_slots(_observing, day.readings, seen, ride_ids, cells))
 
 
 # --- the SELECTs -----------------------------------------------------------------------------------------------------
 
 
-def _counts(day: LocalDay, piece: Interval, cells: Cells) -> dict[int, Counts]:
+def _counts(day: LocalDay, piece: Interval, cells: Cells, wanted: Wanted) -> dict[int, Counts]:
     """The readings of all rides together, by the start of the cell. Each row names one of the rides.
 
     Those that did not operate that day need not be told apart: only an operating reading adds to what is summed.
     """
     found: dict[Any, Counts] = {}
-    for *row, start in fetch_slots(_counting_cells, day.readings, piece, day.readings.ride_ids, cells, False):
-        add_alike(found, start, day.readings, Alike._make(row))
+    for start, row in _alike(day, piece, cells, wanted, by_ride=False):
+        add_alike(found, start, day.readings, row)
     return found
 
 
-def _ride_counts(day: LocalDay, piece: Interval, cells: Cells) -> dict[tuple[int, int], Counts]:
+def _ride_counts(day: LocalDay, piece: Interval, cells: Cells, wanted: Wanted) -> dict[tuple[int, int], Counts]:
     """The readings by the start of the cell and the ride."""
     found: dict[Any, Counts] = {}
-    for *row, start in fetch_slots(_counting_cells, day.readings, piece, day.readings.ride_ids, cells, True):
-        add_alike(found, (start, row[0]), day.readings, Alike._make(row))
+    for start, row in _alike(day, piece, cells, wanted, by_ride=True):
+        add_alike(found, (start, row.ride_id), day.readings, row)
     return found
+
+
+def _alike(
+    day: LocalDay, piece: Interval, cells: Cells, wanted: Wanted, *, by_ride: bool
+) -> Iterator[tuple[int, Alike]]:
+    """The starts of cells with readings that the rules cannot tell apart."""
+    make = _spreading if Wanted.SPREAD in wanted else _counting_cells
+    for start, *row in fetch_slots(make, day.readings, piece, day.readings.ride_ids, cells, by_ride):
+        yield int(start), _spread(*row) if make is _spreading else Alike(*row)
+
+
+def _spread(ride_id: int, status: int | None, is_open: int | None, wait: int | None, readings: int) -> Alike:
+    """Readings with the same wait. When they were does not matter in a part of a day."""
+    posted = None if wait is None else int(wait > 0)
+    return Alike(ride_id, status, is_open, posted, readings, 0, 0, (wait or 0) * readings, wait, wait, wait)
 
 
 def _counting_cells(values: list[int], cells: Cells, by_ride: bool) -> Query:
     ride, start = RideStatusSnapshot.ride_id, _cell(cells)
-    return counting(values, ride if by_ride else fn.MIN(ride), [start, ride] if by_ride else [start], start)
+    return counting(values, [start, ride if by_ride else fn.MIN(ride)], [start, *([ride] if by_ride else [])])
+
+
+def _spreading(values: list[int], cells: Cells, by_ride: bool) -> Query:
+    snapshot, start = RideStatusSnapshot, _cell(cells)
+    ride = snapshot.ride_id
+    alike = (snapshot.status, snapshot.is_open, snapshot.wait_time)
+    return (
+        snapshot.select(start, ride if by_ride else fn.MIN(ride), *alike, fn.COUNT(snapshot.snapshot_time))
+        .where(picked(values))
+        .group_by(start, *([ride] if by_ride else []), *alike)
+    )
 
 
 def _observing(values: list[int], cells: Cells) -> Query:

@@ -9,29 +9,13 @@ from functools import cached_property, reduce
 from typing import NamedTuple
 
 from service import periods, rules
-from service.errors import NotFound
-from service.models import Ride
-from service.models.base import rows
 from service.periods import Span, iso_utc
-from service.queries import Row, live
-from service.queries.catalog import LARGEST_ID, ParkFacts, RideFacts, ride_page
+from service.queries import Row
+from service.queries.catalog import ParkFacts, find_ride, ride_page
 from service.queries.days import CloseTally, Tallies
+from service.queries.outages import Episode, episodes
 from service.queries.series import BY_HOUR, average_wait, hours_down
-from service.queries.tally import Outage, RideTally
-
-
-class _Found(NamedTuple):
-    ride_id: int
-    park_id: int
-    name: str
-    tier: int | None
-    is_active: bool
-    queue_times_id: int | None
-    category: int
-
-    @property
-    def facts(self) -> RideFacts:
-        return RideFacts(*self[:-1])
+from service.queries.tally import RideTally
 
 
 class RideSpan:
@@ -42,7 +26,7 @@ class RideSpan:
     """
 
     def __init__(self, ride_id: int, period: str, now: datetime, *, recount: bool = False) -> None:
-        self.ride = _get_ride(ride_id)
+        self.ride = find_ride(ride_id)
         self.tallies = Tallies(now, only=self.ride.park_id, recount=recount)
         self.park: ParkFacts = self.tallies.universe.park(self.ride.park_id)
         self.span: Span = periods.named(period, now)
@@ -77,29 +61,14 @@ class RideSpan:
         return self.close[day].cells if day in self.close else {}
 
     @property
-    def outages(self) -> list[Outage]:
+    def outages(self) -> list[Episode]:
         """The outages that touch the period, whole, newest first; of days whose readings are held."""
-        found = {one.slots[0]: one for close in self.close.values() for one in close.whole.outages}
-        within = self.span.interval
-        touching = (one for one in found.values() if any(within.has(slot) for slot in one.slots))
-        return sorted(touching, key=lambda one: one.slots[0], reverse=True)
-
-    @cached_property
-    def live_slot(self) -> int | None:
-        """The slot that tells what is down now; all outages lie in openings, so the park is open in it if one does."""
-        return live.live_slot(self.tallies, self.park)
+        found = [outage for close in self.close.values() for outage in close.whole.outages]
+        return [one for one in episodes(self.tallies, self.park, found) if one.touches(self.span.interval)]
 
     def hours(self, slots: int) -> Fraction:
         """Slots as hours."""
         return rules.slot_hours(slots, self.tallies.interval_minutes)
-
-
-def _get_ride(ride_id: int) -> _Found:
-    columns = (Ride.ride_id, Ride.park, Ride.name, Ride.tier, Ride.is_active, Ride.queue_times_id, Ride.category)
-    if ride_id <= LARGEST_ID:
-        for row in rows(Ride.select(*columns).where(Ride.ride_id == ride_id), _Found):
-            return row
-    raise NotFound(f"Ride {ride_id} not found")
 
 
 def ride_details(asked: RideSpan) -> Row:
@@ -109,7 +78,7 @@ def ride_details(asked: RideSpan) -> Row:
         "ride": _ride_info(asked),
         "timeseries": _daily_points(asked) if by_day else _hourly_points(asked),
         "summary": _summary(asked),
-        "downtime_events": [_event(asked, outage) for outage in asked.outages],
+        "downtime_events": [_event(one) for one in asked.outages],
         "hourly_breakdown": (_daily_breakdown(asked) if by_day else _hourly_breakdown(asked))[::-1],
     }
 
@@ -235,13 +204,12 @@ def _total(rides: Iterable[RideTally]) -> RideTally | None:
 # --- outages ---------------------------------------------------------------------------------------------------------
 
 
-def _event(asked: RideSpan, outage: Outage) -> Row:
-    """An outage from its first slot to the end of its last; while it lasts, so far. It does not outlive its feed."""
+def _event(one: Episode) -> Row:
     return {
-        "start_time": iso_utc(outage.slots[0]),
-        "end_time": iso_utc(outage.slots[-1] + asked.tallies.step),
-        "duration_hours": rules.rounded(asked.hours(len(outage.slots)), 2),
-        "minutes": len(outage.slots) * asked.tallies.interval_minutes,
-        "is_ongoing": asked.live_slot is not None and outage.slots[-1] >= asked.live_slot,
-        "kind": "told" if outage.told else "inferred",
+        "start_time": iso_utc(one.start),
+        "end_time": iso_utc(one.end),
+        "duration_hours": rules.rounded(rules.hours(one.minutes), 2),
+        "minutes": one.minutes,
+        "is_ongoing": one.ongoing,
+        "kind": one.kind,
     }

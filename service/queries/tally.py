@@ -8,7 +8,7 @@ of one park's rides is read many times faster than all rides joined with what th
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from datetime import date
 from enum import Flag, auto
 from fractions import Fraction
@@ -36,6 +36,7 @@ class Wanted(Flag):
     WAITS = auto()
     SAMPLES = auto()
     DETAILS = auto()  # outages: how many, the longest, changes of status; the least wait
+    SPREAD = auto()  # how often each wait was posted; of parts of a day only
     UPTIME = DOWN | OPERATING
     ALL = UPTIME | WAITS | SAMPLES | DETAILS
 
@@ -56,6 +57,7 @@ class RideTally(NamedTuple):
     wait_samples: int = 0
     wait_min: int | None = None
     wait_max: int | None = None
+    spread: Mapping[int, int] = {}  # how often each wait was posted
 
     def plus(self, other: RideTally) -> RideTally:
         """Both spans together."""
@@ -73,6 +75,7 @@ class RideTally(NamedTuple):
             self.wait_samples + other.wait_samples,
             extreme(min, self.wait_min, other.wait_min),
             extreme(max, self.wait_max, other.wait_max),
+            added(self.spread, other.spread),
         )
 
 
@@ -187,6 +190,7 @@ class Alike(NamedTuple):
     wait_sum: int | None = None
     wait_min: int | None = None
     wait_max: int | None = None
+    wait: int | None = None  # where readings of other waits are not alike
 
 
 class Counts:
@@ -200,6 +204,7 @@ class Counts:
         self.last: int | None = None
         self.wait_min: int | None = None
         self.wait_max: int | None = None
+        self.spread: dict[int, int] = {}
 
     def add(self, kind: Kind, row: Alike) -> None:
         """Count readings of one kind."""
@@ -216,6 +221,8 @@ class Counts:
             self.wait_samples += row.readings
             self.wait_min = extreme(min, self.wait_min, row.wait_min)
             self.wait_max = extreme(max, self.wait_max, row.wait_max)
+            if row.wait is not None:
+                self.spread[row.wait] = self.spread.get(row.wait, 0) + row.readings
 
 
 class _Suspect(NamedTuple):
@@ -332,6 +339,7 @@ class LocalDay:
             wait_samples=sum(row.wait_samples for row in counts),
             wait_min=min((row.wait_min for row in counts if row.wait_min is not None), default=None),
             wait_max=max((row.wait_max for row in counts if row.wait_max is not None), default=None),
+            spread=reduce(added, (row.spread for row in counts)),
         )
 
     def open_within(self, spans: Iterable[Interval]) -> list[Interval]:
@@ -422,24 +430,23 @@ def add_alike(found: dict[Any, Counts], key: Any, readings: Readings, row: Alike
 
 
 def _counting(values: list[int], waits: bool) -> Query:
-    return counting(values, RideStatusSnapshot.ride_id, [RideStatusSnapshot.ride_id], waits=waits)
+    return counting(values, [RideStatusSnapshot.ride_id], [RideStatusSnapshot.ride_id], waits=waits)
 
 
-def counting(values: list[int], ride: Any, by: list[Any], *more: Any, waits: bool = True) -> Query:
-    """SELECT the columns of Alike, or those before its waits, then `more`; grouped `by` these and what the rules judge
-    by."""
+def counting(values: list[int], first: list[Any], by: list[Any], *, waits: bool = True) -> Query:
+    """SELECT `first`, which ends with the ride, and the other columns of Alike, or those before its waits; grouped `by`
+    these and what the rules judge by."""
     snapshot = RideStatusSnapshot
     looks = (snapshot.status, snapshot.is_open, snapshot.wait_time > 0)
     sums = (fn.SUM(snapshot.wait_time), fn.MIN(snapshot.wait_time), fn.MAX(snapshot.wait_time)) if waits else ()
     return (
         snapshot.select(
-            ride,
+            *first,
             *looks,
             fn.COUNT(snapshot.snapshot_time),
             fn.MIN(snapshot.snapshot_time),
             fn.MAX(snapshot.snapshot_time),
             *sums,
-            *more,
         )
         .where(picked(values))
         .group_by(*by, *looks)
@@ -541,6 +548,11 @@ def _both(one: DayTally, other: DayTally) -> DayTally:
         one.outages + other.outages,
         one.known & other.known,
     )
+
+
+def added(one: Mapping[int, int], other: Mapping[int, int]) -> Mapping[int, int]:
+    """Two counts of the same kind together."""
+    return {**one, **{key: one.get(key, 0) + count for key, count in other.items()}} if one and other else one or other
 
 
 def extreme(pick: Callable[..., int], *values: int | None) -> int | None:

@@ -18,7 +18,8 @@ from service.web import http
 from service.web.access import Access, Handler
 from service.web.frontend import Folder
 from service.web.params import Query, Refused, Request
-from service.web.routes import Answer, Body, Reply, audit, health, live, parks, rides, root, search, trends
+from service.web.routes import Answer, Body, Reply, Table
+from service.web.routes import analytics, audit, health, live, parks, rides, root, search, trends
 
 log = logging.getLogger("service.web")
 
@@ -42,6 +43,7 @@ QUESTIONS: dict[str, Callable[[Request], Answer]] = {
     "/api/trends/longest-wait-times": trends.longest_wait_times,
     "/api/trends/least-reliable": trends.least_reliable,
     "/api/trends/heatmap-data": trends.heatmap_data,
+    "/api/analytics/series": analytics.series,
     "/api/search/index": search.index,
     "/api/audit/status": audit.status,
     "/api/audit/anomalies": audit.anomalous,
@@ -157,7 +159,10 @@ def _respond(settings: Settings, handler: Handler, ids: Mapping[str, str]) -> An
     numbers = {name: int(text) for name, text in ids.items()}
     request = Request(settings, clock.now(), query, numbers, environ)
     try:
-        return http.json_answer(*handler(request))
+        status, found = handler(request)
+        if isinstance(found, Table):
+            return http.csv_answer(found.lines, found.name)
+        return http.json_answer(status, found)
     except Refused as error:
         return http.json_answer(error.status, {"error": error.reason, "message": str(error)}, error.headers)
     except ServiceError as error:

@@ -42,7 +42,7 @@ def mount(app: Any, method: str, path: str, handler: Callable[..., Any]) -> None
     app.route(path, "OPTIONS", lambda **_: answer("", 200, {"Allow": allowed, "Content-Type": "text/plain"}))
 
 
-def answer(body: bytes | str, status: int, headers: Mapping[str, str]) -> Any:
+def answer(body: bytes | str | Iterable[bytes], status: int, headers: Mapping[str, str]) -> Any:
     """What a handler gives back."""
     return bottle.HTTPResponse(body, status, dict(headers))
 
@@ -50,6 +50,12 @@ def answer(body: bytes | str, status: int, headers: Mapping[str, str]) -> Any:
 def json_answer(status: int, body: Mapping[str, object], headers: Mapping[str, str] | None = None) -> Any:
     """The same with a JSON body. Raises ValueError and TypeError for what JSON cannot carry."""
     return answer(_json(body), status, {"Content-Type": "application/json", **(headers or {})})
+
+
+def csv_answer(chunks: Iterable[bytes], name: str) -> Any:
+    """A table that is sent while it is made, to be kept as a file of that name."""
+    kept = f'attachment; filename="{name}"'
+    return answer(chunks, 200, {"Content-Type": "text/csv; charset=utf-8", "Content-Disposition": kept})
 
 
 def environ_now() -> WSGIEnvironment:

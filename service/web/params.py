@@ -11,7 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import date, datetime
+from datetime import date, datetime, time
 from http import HTTPStatus
 from typing import NamedTuple, NoReturn
 from urllib.parse import parse_qsl
@@ -24,6 +24,7 @@ from service.queries import catalog, rankings
 
 PERIODS = (*periods.PERIODS, *periods.ALIASES)
 SHOWN_CHARACTERS = 40
+MINUTES_OF = {"m": 1, "h": 60, "d": 1440}
 LARGEST_BODY = 100 * 1024  # bytes
 YEARS = range(2000, 2100)  # of dates
 
@@ -159,11 +160,87 @@ class Query:
 
     def park_id(self) -> int | None:
         """The one park asked for, or None for all."""
-        return self._whole("park_id", "a whole number, 1 or more")
+        return self._id("park_id")
+
+    def ride_id(self) -> int | None:
+        """The one ride asked for, or None for all."""
+        return self._id("ride_id")
+
+    def _id(self, name: str) -> int | None:
+        return self._whole(name, "a whole number, 1 or more")
 
     def weighted(self) -> bool:
         """Only "true" is true, in any case; anything else is false, for it has no effect."""
         return (self._one("weighted") or "").lower() == "true"
+
+    def instant(self, name: str, default: datetime | None = None) -> int:
+        """An instant with its offset from UTC, as epoch seconds. Without a default it must be given."""
+        value = self._one(name)
+        if value is None and default is not None:
+            return periods.epoch(default)
+        accepted = "an ISO 8601 instant with its offset, such as 2026-06-01T11:00:00-07:00 or 2026-06-01T18:00:00Z"
+        if value is None:
+            raise BadRequest(f"The parameter {name} is missing: use {accepted}.")
+        with suppress(ValueError):
+            found = datetime.fromisoformat(value.replace(" ", "+"))  # a + that was not escaped is a blank
+            if found.tzinfo is not None and found.year in YEARS and "T" in value:
+                return periods.epoch(found)
+        raise BadRequest(f"Invalid {name} {_shown(value)}: use {accepted}.")
+
+    def span(self, now: datetime, default_start: datetime | None = None) -> tuple[int, int]:
+        """`start` and `end`, half-open epoch seconds; `end` is now when it is not given."""
+        start, end = self.instant("start", default_start), self.instant("end", now)
+        if start >= end:
+            raise BadRequest("The start is not before the end: swap start and end, or move one of them.")
+        return start, end
+
+    def text(self, name: str) -> str | None:
+        """A parameter as it was written."""
+        return self._one(name)
+
+    def choices(self, name: str, accepted: Sequence[str]) -> tuple[str, ...]:
+        """Some of `accepted`, separated by commas; all when it is not given."""
+        value = self._one(name)
+        found = tuple(accepted) if value is None else tuple(value.split(","))
+        wrong = [one for one in found if one not in accepted]
+        if wrong or len(set(found)) < len(found):
+            shown = _shown(wrong[0] if wrong else str(value))
+            raise BadRequest(f"Invalid {name} {shown}: use some of {','.join(accepted)}, each once.")
+        return found
+
+    def length(self, name: str, step_minutes: int) -> int | None:
+        """A length of time such as 15m, 1h or 1d, in seconds: a multiple of the step, at most a day."""
+        value = self._one(name)
+        if value is None:
+            return None
+        found = re.fullmatch("([1-9][0-9]{0,3})([mhd])", value)
+        minutes = int(found[1]) * MINUTES_OF[found[2]] if found else 0
+        if not 0 < minutes <= MINUTES_OF["d"] or minutes % step_minutes:
+            accepted = f"minutes, hours or a day, such as 15m, 1h, 1d: a multiple of {step_minutes}m, at most 1d"
+            raise BadRequest(f"Invalid {name} {_shown(value)}: use {accepted}.")
+        return minutes * 60
+
+    def time_of_day(self, name: str) -> tuple[time, time] | None:
+        """From when until when by the clock; 24:00 is the midnight that ends a day."""
+        value = self._one(name)
+        if value is None:
+            return None
+        found = re.fullmatch("([01][0-9]|2[0-3]):([0-5][0-9])-(?:([01][0-9]|2[0-3]):([0-5][0-9])|24:00)", value)
+        if found is None or value[:5] == value[6:]:
+            accepted = "two times such as 11:30-13:45, or 22:00-02:00 past midnight"
+            raise BadRequest(f"Invalid {name} {_shown(value)}: use {accepted}.")
+        hour, minute, last_hour, last_minute = (int(digits or 0) for digits in found.groups())
+        return time(hour, minute), time(last_hour, last_minute)
+
+    def cursor(self, name: str) -> tuple[int, int] | None:
+        """Where the page before ended: two whole numbers, as an answer wrote them."""
+        value = self._one(name)
+        if value is None:
+            return None
+        if not re.fullmatch(r"[0-9]{1,12}\.[0-9]{1,10}", value):
+            raise BadRequest(f"Invalid {name} {_shown(value)}: use the next_cursor of an answer to the same question.")
+        start, _, group = value.partition(".")
+        return int(start), int(group)
 
     def flag(self, name: str, *, default: bool) -> bool:
         """True or false, in any case."""

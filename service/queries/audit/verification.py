@@ -16,12 +16,11 @@ from service import periods, rules
 from service.database import fetch
 from service.errors import NotFound
 from service.models import RideStatusSnapshot
-from service.periods import Interval, Span, pacific_date, pacific_day
+from service.periods import Interval, Span, merged, pacific_date, pacific_day
 from service.queries import Row
 from service.queries.audit import METHODOLOGY_URL, anomalies
 from service.queries.catalog import ParkFacts
 from service.queries.days import Tallies
-from service.queries.hours import merged
 from service.queries.ride_details import RideSpan
 from service.queries.tally import ParkTally, RideTally
 

@@ -6,16 +6,26 @@ a wrong parameter is refused without it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from typing import NamedTuple
 
 from service.periods import Span, iso_utc
 from service.queries import catalog
 from service.queries.rankings import Question, Standings
 
 Body = dict[str, object]
-Reply = tuple[int, Body]  # HTTP status, JSON object
-Answer = Callable[[], Body]
+
+
+class Table(NamedTuple):
+    """What is sent as CSV: lines as they are made, and a name for the file."""
+
+    lines: Iterator[bytes]
+    name: str
+
+
+Reply = tuple[int, Body | Table]  # HTTP status; a JSON object but where CSV was asked for
+Answer = Callable[[], Body | Table]
 
 
 def ranking(question: Question, **parts: Callable[[Standings], object]) -> Body:

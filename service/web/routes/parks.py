@@ -54,7 +54,7 @@ def rides_charts(request: Request) -> Answer:
     return lambda: echoed | chart()
 
 
-def _of_park(request: Request, period: str, document: Callable[[Standings], Body]) -> Answer:
+def _of_park(request: Request, period: str, document: Callable[[Standings], Body]) -> Callable[[], Body]:
     """`document` of the park in the path, in its envelope."""
     question = Question(period, catalog.ALL_PARKS, "shame_score", MOST_ROWS, request.now, request.ids["park_id"])
 
