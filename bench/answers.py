@@ -15,24 +15,23 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
-from datetime import timedelta
+from functools import partial
 from itertools import product
 from pathlib import Path
-from statistics import median
-from time import perf_counter
 from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.production import NOW, opened  # noqa: E402
-from service import clock, database  # noqa: E402
-from service.models import ParkSchedule, Ride, RideStatusSnapshot  # noqa: E402
-from service.periods import PERIODS, pacific_date, pacific_day  # noqa: E402
+from bench.timing import Time, client_now, print_yardstick, timed  # noqa: E402
+from service import database  # noqa: E402
+from service.models import ParkSchedule, Ride  # noqa: E402
+from service.periods import PERIODS, pacific_date  # noqa: E402
 from service.queries.charts import HEATMAPS, MEASURES  # noqa: E402
 from service.queries.details import CHARTS  # noqa: E402
 from service.queries.trends import CATEGORIES, ENTITIES  # noqa: E402
-from service.web.app import QUESTIONS, create_app  # noqa: E402
-from tests.wsgi_client import Client  # noqa: E402
+from service.web.app import QUESTIONS  # noqa: E402
+from tests.wsgi_client import Client, Response  # noqa: E402
 
 PAST = ("yesterday", "last_week", "last_month")
 TODAY_AND_PAST = ("today", *PAST)
@@ -47,15 +46,6 @@ class Request(NamedTuple):
     body: str = ""
 
 
-class Time(NamedTuple):
-    """Seconds: the best of the rounds and its share in the database, and their median; the queries of one."""
-
-    best: float
-    in_database: float
-    median: float
-    queries: int
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
@@ -63,13 +53,14 @@ def main() -> None:
     parser.add_argument("--only", default="", help="only the requests whose path contains this")
     arguments = parser.parse_args()
     with opened(arguments.url) as settings:
-        clock.replay(NOW)
-        client = Client(create_app(settings))
+        client = client_now(settings)
         requests = [request for request in _requests() if arguments.only in request.path]
-        for _ in map(client.get, ("/api/health", "/api/parks/downtime?period=today")):
-            pass  # the first request of a process also imports and connects
-        _print_yardstick()
-        _print({request: _time(client, request, arguments.rounds) for request in requests})
+        print_yardstick()
+        _print({request: timed(partial(_ask, client, request), arguments.rounds) for request in requests})
+
+
+def _ask(client: Client, request: Request) -> Response:
+    return client.post(request.path, request.body.encode()) if request.body else client.get(request.path)
 
 
 def _requests() -> Iterator[Request]:
@@ -110,36 +101,6 @@ def _of_one_park() -> Iterator[Request]:
 def _audit() -> Iterator[Request]:
     yield from (Request(path) for path in QUESTIONS if path.startswith("/api/audit/"))
     yield Request("/api/audit/run", body=json.dumps({"date": str(pacific_date(NOW))}))
-
-
-def _time(client: Client, request: Request, rounds: int) -> Time:
-    """Ask `rounds` times."""
-    seen: list[float] = []
-    bound = database.db.obj
-    assert bound is not None
-    bound.query_hooks.append(lambda event: seen.append(event.duration))
-    found = []
-    for _ in range(rounds):
-        seen.clear()
-        started = perf_counter()
-        answer = client.post(request.path, request.body.encode()) if request.body else client.get(request.path)
-        found.append((perf_counter() - started, sum(seen)))
-        if answer.status != 200:
-            raise SystemExit(f"{request.path}: {answer.status} {answer.body!r}")
-    bound.query_hooks.pop()
-    return Time(*min(found), median(whole for whole, _ in found), len(seen))
-
-
-def _print_yardstick() -> None:
-    """How long the machine takes just now for what is always the same."""
-    day = pacific_day(pacific_date(NOW) - timedelta(days=1))
-    readings = RideStatusSnapshot.select().where(RideStatusSnapshot.snapshot_time.between(day.start, day.end - 1))
-    times = []
-    for _ in range(5):
-        started = perf_counter()
-        count = readings.count()
-        times.append((perf_counter() - started) * 1000)
-    print(f"counting {count:,} readings of a day: best {min(times):.0f} ms, median {median(times):.0f} ms\n")
 
 
 def _print(times: dict[Request, Time]) -> None:

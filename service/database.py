@@ -37,6 +37,7 @@ db = DatabaseProxy()
 log = logging.getLogger("service.sql")
 
 BATCH_ROWS = 1000
+MARK = -(2**40)  # the first of the numbers that stand for values in a prepared statement, going down
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1", "")
 # What every MySQL/MariaDB session starts with. The version-guarded comments pick each server's own names: MariaDB
@@ -267,11 +268,11 @@ def fetch(query: Query, database: Database | None = None) -> list[tuple[Any, ...
 def fetch_prepared(make: Callable[..., Query], values: Sequence[int], *shape: Hashable) -> list[tuple[Any, ...]]:
     """All rows of `make(values, *shape)`, whose text is written once for every number of values and shape.
 
-    peewee takes longer to write the statement of a tally than to hand over its rows. The text is made with markers,
-    -1, -2, ..., in the place of `values`, which `make` must put into the query as they are and none may be negative.
+    peewee takes longer to write the statement of a tally than to hand over its rows. The text is made with markers in
+    the place of `values`, which `make` must put into the query as they are.
     """
     sql, parameters = _prepared(is_mysql(), make, len(values), shape)
-    filled = [values[-1 - given] if type(given) is int and given < 0 else given for given in parameters]
+    filled = [values[MARK - one] if type(one) is int and one <= MARK else one for one in parameters]
     return cast("list[tuple[Any, ...]]", list(db.execute_sql(sql, filled).fetchall()))
 
 
@@ -288,7 +289,8 @@ def among(column: Field[Any], values: Iterable[int]) -> Expression:
 
 @lru_cache(maxsize=1024)
 def _prepared(mysql: bool, make: Callable[..., Query], size: int, shape: tuple[Hashable, ...]) -> tuple[str, list[Any]]:
-    return cast("tuple[str, list[Any]]", db.get_sql_context().sql(make(list(range(-1, -1 - size, -1)), *shape)).query())
+    markers = list(range(MARK, MARK - size, -1))
+    return cast("tuple[str, list[Any]]", db.get_sql_context().sql(make(markers, *shape)).query())
 
 
 def upsert(

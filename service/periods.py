@@ -45,8 +45,8 @@ class Interval(NamedTuple):
 class Window(NamedTuple):
     """A stretch [start, end) of epoch seconds, or of it a time of day on some weekdays, by the clocks of a zone.
 
-    `time_of_day` is (from, until): what a clock shows from the one until just before the other. An `until` that is not
-    later reaches past midnight, and belongs to the day it begins on. `weekdays`: Monday is 0.
+    `time_of_day` is (from, until): what a clock shows from the one until just before the other. An `until` that is
+    not later reaches past midnight, and belongs to the day it begins on. `weekdays`: Monday is 0.
     """
 
     start: int
@@ -55,7 +55,7 @@ class Window(NamedTuple):
     weekdays: frozenset[int] | None = None
 
     def intervals(self, zone: str) -> list[Interval]:
-        """The instants it means, in order: of two hours that an autumn clock shows alike both, of a skipped one none."""
+        """The instants it means, in order: both of two hours that clocks show alike, none of one they skip."""
         whole = Interval(self.start, self.end)
         if self.time_of_day is None and self.weekdays is None:
             return [whole] if self.start < self.end else []
@@ -122,6 +122,7 @@ def wall_clock(day: date, clock: time, zone: str) -> int:
     return epoch(datetime.combine(day, clock, _zone(zone)))
 
 
+@lru_cache(maxsize=4096)
 def iso_local(at: int, zone: str) -> str:
     """`2026-11-20T14:50:00-08:00`, of epoch seconds by the clocks of `zone`."""
     return instant(at).astimezone(_zone(zone)).isoformat()
@@ -147,7 +148,8 @@ def local_hour(at: int, zone: str) -> int:
 def _clock_intervals(day: date, start: int, until: int, zone: str) -> list[Interval]:
     """When on `day` the clocks of `zone` show from `start` until `until`, in seconds after midnight by the clock."""
     midnight = epoch(datetime.combine(day, time(0), UTC))
-    shown = ((Interval(midnight + start - ahead, midnight + until - ahead), piece) for piece, ahead in _steady(day, zone))
+    pieces = _steady(day, zone)
+    shown = ((Interval(midnight + start - ahead, midnight + until - ahead), piece) for piece, ahead in pieces)
     return [part for interval, piece in shown if (part := interval.cut(piece))]
 
 
@@ -284,14 +286,16 @@ def day_label(day: date) -> str:
 
 
 def days_label(first: date, last: date) -> str:
-    """`Nov 19, 2026`, `Nov 8-14, 2026`, `Nov 29 - Dec 5, 2026`, or `October 2026` for a whole month."""
+    """`Nov 19, 2026`, `Nov 8-14, 2026`, `Nov 29 - Dec 5, 2026`, or `October 2026` for a whole month. A week is named by
+    the year it ends in, what is longer and crosses years by both."""
     if first == last:
         return day_label(first)
     if first.day == 1 and last == month_end(first):
         return f"{first:%B %Y}"
     if (first.year, first.month) == (last.year, last.month):
         return f"{first:%b} {first.day}-{last.day}, {last.year}"
-    return f"{first:%b} {first.day} - {last:%b} {last.day}, {last.year}"
+    year = f", {first.year}" if first.year != last.year and (last - first).days >= 7 else ""
+    return f"{first:%b} {first.day}{year} - {last:%b} {last.day}, {last.year}"
 
 
 def month_end(day: date) -> date:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from datetime import date, datetime, timedelta
+from functools import cached_property
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -34,7 +35,7 @@ from service.queries.parts import Cells, Part, PartTally, park_parts, ride_parts
 from service.queries.tally import DayTally, LocalDay, ParkTally, Readings, RideTally, Wanted, count, judged_days
 
 MINUTES = {"operating", "down", "longest"}  # stored as minutes, tallied as slots
-EXTREMES = {"wait_min", "wait_max"}  # may be unknown
+EXTREMES = {"wait_max"}  # may be unknown
 
 ADOPTED_VERSION = 0  # of days that another system counted: the readings held of them, if any, are a part
 LATEST_SETTLING = 26 * 3600  # no park's local day ends later than this after the Pacific day it overlaps
@@ -88,23 +89,32 @@ class Tallies:
         self._stored_rosters: dict[Stored, dict[int, set[int]]] = {}
         self._ledgers: dict[tuple[date, ...], dict[date, list[_Entry]]] = {}
 
+    @cached_property
+    def covered(self) -> Interval | None:
+        """From when until when readings are held that can be counted, at most until now; None without any. A reading
+        holds for its slot."""
+        if self.first_day is None:
+            return None
+        first = max(self.held.start, pacific_day(self.first_day).start)
+        return Interval(first, min(self.held.end - 1 + self.step, self.now))
+
     def park_days(
-        self, span: Span, parks: Iterable[ParkFacts], wanted: Wanted = Wanted.ALL, *, rosters: bool = True
+        self, span: Span, parks: Iterable[ParkFacts], wanted: Wanted = Wanted.ALL, *, pooled: bool = False
     ) -> list[ParkTally]:
         """One ParkTally per park and day of `span` with anything observed, by day and park.
 
-        Without `rosters` there may be no scores, and stored days of a park may be one; that spares counting the week
-        before.
+        `pooled`: stored days of a park are one, and there may be no scores; that spares counting the week before.
         """
         wanted_parks = {park.park_id: park for park in parks}
         stored, raw = self._sources(span, list(wanted_parks.values()))
         found = [
             row
             for source in stored
-            for row in (self._stored_parks(source) if rosters else self._pooled_parks(source))
+            for row in (self._pooled_parks(source) if pooled else self._stored_parks(source))
             if row.park_id in wanted_parks
         ]
-        found += [self.park_day(park, day, span.until, wanted, roster=rosters) for day, park in raw]
+        roster = Wanted.DOWN in wanted and not pooled
+        found += [self.park_day(park, day, span.until, wanted, roster=roster) for day, park in raw]
         return sorted((row for row in found if row.slots), key=attrgetter("day", "park_id"))
 
     def rides(
@@ -140,7 +150,9 @@ class Tallies:
             # The database need not look at the rides of all parks for the days of a few.
             few = source._replace(park_ids=tuple(of_park)) if by_day and source.park_ids is None else source
             found = self._stored_rides(few, wanted, only, by_day=by_day)
-            yield from ((day, ride) for day, ride in found if ride.park_id in of_park)
+            # A ride that is no attraction any more is in no list, though its days are in those of its park.
+            known = self.universe.rides
+            yield from ((day, ride) for day, ride in found if ride.park_id in of_park and ride.ride_id in known)
         for day, park in raw:
             rides = self.count(park, day, span.until, wanted).rides.values()
             yield from ((day, ride) for ride in rides if only is None or ride.ride_id in only)
@@ -251,6 +263,8 @@ class Tallies:
         self, park: ParkFacts, day: date, until: int | None = None, wanted: Wanted = Wanted.ALL
     ) -> DayTally:
         """Raw counts of a park's Pacific day, or of its slots up to `until`."""
+        if Wanted.DETAILS in wanted:
+            wanted |= Wanted.DOWN
         last = self._last(day, until)
         key = (park.park_id, day, last)
         known = self._counts.get(key)
@@ -272,7 +286,7 @@ class Tallies:
         since: int | None = None,
         until: int | None = None,
     ) -> dict[int, dict[int, RideTally]]:
-        """The same of each of its attractions, or of these, by the start of the cell, then the ride."""
+        """The same as `park_parts` of each attraction, or of these, by the start of the cell, then the ride."""
         judged = self.judged(park, day) if ride_ids is None else self.judged_rides(park, day, ride_ids)
         return ride_parts(judged, cells, self._within(day, since, until))
 
@@ -553,7 +567,6 @@ def _sums(wanted: Wanted) -> tuple[list[str], list[Any]]:
             "incidents": fn.SUM(stats.downtime_incidents),
             "longest": fn.MAX(fn.COALESCE(stats.longest_downtime_minutes, 0)),
             "status_changes": fn.SUM(stats.status_changes),
-            "wait_min": fn.MIN(stats.min_wait_time),
         },
     }
     found = [pair for part, columns in sums.items() if part in wanted for pair in columns.items()]

@@ -14,8 +14,8 @@ from service.periods import Interval, iso_utc, last_days, local_days, pacific_cl
 from service.queries import Row, live, rankings, series
 from service.queries.catalog import ParkFacts, RideFacts
 from service.queries.live import ParkNow
-from service.queries.rankings import ParkSpan, Standings
 from service.queries.parts import PartTally
+from service.queries.rankings import ParkSpan, Standings
 from service.queries.roster import EXCLUDED, Roster, attractions, roster_now
 from service.queries.series import BY_HOUR, HOUR
 from service.queries.tally import ParkTally, RideTally, Wanted
@@ -38,7 +38,11 @@ class _Page:
         self.now: ParkNow | None = live.parks_now(self.tallies, [self.park]).get(self.park.park_id)
         self.seen = self.now or live.last_seen(self.tallies, self.park)
         self.roster: Roster = roster_now(self.tallies, self.park)
-        self.days: list[ParkTally] = self.tallies.park_days(asked.span, [self.park])
+
+    @cached_property
+    def days(self) -> list[ParkTally]:
+        """The days of the period."""
+        return self.tallies.park_days(self.asked.span, [self.park])
 
     @property
     def span(self) -> ParkSpan | None:

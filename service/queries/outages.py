@@ -8,7 +8,7 @@ from datetime import date, datetime
 from typing import NamedTuple
 
 from service import rules
-from service.periods import DAY_SECONDS, Interval, epoch, iso_utc, pacific_day, pacific_days
+from service.periods import DAY_SECONDS, Interval, iso_utc, pacific_days
 from service.queries import Row, live
 from service.queries.catalog import ParkFacts, find_ride
 from service.queries.days import Tallies
@@ -31,7 +31,7 @@ class Episode(NamedTuple):
 
     def touches(self, window: Interval) -> bool:
         """Whether any of it lies in the window, which reaches up to now at most: what is ongoing lasts until then."""
-        return self.start < window.end and (self.ongoing or window.start < self.end)
+        return max(self.start, window.start) < window.end and (self.ongoing or window.start < self.end)
 
 
 def episodes(tallies: Tallies, park: ParkFacts, found: Iterable[Outage]) -> list[Episode]:
@@ -132,10 +132,6 @@ def _statistics(recent: list[Episode], *, of_ride: bool) -> Row:
 
 
 def _covered(tallies: Tallies, window: Interval) -> Row:
-    """A reading holds for its slot, though not beyond now. Both None if nothing is held."""
-    part = None
-    if tallies.first_day is not None:
-        first = max(tallies.held.start, pacific_day(tallies.first_day).start)
-        last = min(tallies.held.end - 1 + tallies.step, tallies.now)
-        part = window.cut(Interval(first, last))
+    """Both None if nothing is held."""
+    part = tallies.covered and window.cut(tallies.covered)
     return {"start": part and iso_utc(part.start), "end": part and iso_utc(part.end)}

@@ -6,14 +6,14 @@ Which slots are downtime is judged by the whole day (`tally`), then shared out.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from peewee import Expression, Query, fn
 
 from service import rules
-from service.database import remainder
+from service.database import fetch, remainder
 from service.models import RideStatusSnapshot
 from service.periods import Interval
 from service.queries.tally import (
@@ -27,8 +27,14 @@ from service.queries.tally import (
     counting,
     extreme,
     fetch_slots,
+    kind_of,
     picked,
 )
+
+Key = TypeVar("Key")
+Rows = list[tuple[Any, ...]]
+
+FEW_SLOTS = 48  # are looked up one by one for all rides
 
 
 class Cells(NamedTuple):
@@ -131,7 +137,7 @@ def park_slots(
     found: dict[int, tuple[int, int]] = {}
     for day in days:
         for piece in day.open_within(within):
-            observed = _observed(day, piece, cells, {}, ride_ids)
+            observed = _observed(day, piece, cells, day.readings.ride_ids, ride_ids)
             for start, span in cells.across(piece):
                 seen, opened = found.get(start, (0, 0))
                 found[start] = seen + observed.get(start, 0), opened + day.readings.slots_in(span)
@@ -141,7 +147,8 @@ def park_slots(
 def _parts_of(day: LocalDay, piece: Interval, cells: Cells, wanted: Wanted) -> dict[int, Part]:
     down = _down(day, piece, cells) if Wanted.DOWN in wanted else {}
     counts = _counts(day, piece, cells, wanted) if wanted & ~Wanted.DOWN else {}
-    observed = _observed(day, piece, cells, counts, day.readings.ride_ids)
+    likely = [ride_id for ride_id, _ in Counter(row.ride_id for row in counts.values()).most_common(1)]
+    observed = _observed(day, piece, cells, likely, day.readings.ride_ids)
     found = {}
     for start, span in cells.across(piece):
         row = counts.get(start) or Counts(0)
@@ -170,21 +177,30 @@ def _down(day: LocalDay, piece: Interval, cells: Cells) -> dict[int, Counter[int
 
 
 def _observed(
-    day: LocalDay, piece: Interval, cells: Cells, counts: Mapping[int, Counts], ride_ids: list[int]
-) -> dict[int, int]:
-    """In how many slots of each cell any of these rides has a reading."""
+    day: LocalDay, piece: Interval, cells: Cells, likely: list[int], ride_ids: list[int]
+) -> Mapping[int, int]:
+    """In how many slots of each cell any of these rides has a reading.
+
+    One that is `likely` to have reported in nearly every slot spares looking at all of them: 0.3 ms instead of 4.
+    """
     seen = piece.cut(day.readings.held)
-    if seen is None:
+    if seen is None or not ride_ids:
         return {}
-    slots = {start: day.readings.slots_in(span) for start, span in cells.across(seen)}
-    # What was looked at already is not asked for again; after that, one ride that reported in every slot there is
-    # spares looking at all of them.
-    if "seen" in vars(day) and any(known.has(piece.start) and piece.end <= known.end for known in day.seen.complete):
-        return slots
-    for ride_id, _ in Counter(row.ride_id for row in counts.values()).most_common(1):
-        if dict(fetch_slots(_observing, day.readings, seen, [ride_id], cells)) == slots:
-            return slots
-    return dict(fetch_slots(_observing, day.readings, seen, ride_ids, cells))
+    if day.is_complete(piece):
+        return {start: day.readings.slots_in(span) for start, span in cells.across(seen)}
+    step = day.readings.step
+    reported = set(_slots(day, seen, likely[:1]))
+    missing = [slot for slot in range(-(-seen.start // step) * step, seen.end, step) if slot not in reported]
+    if len(missing) > FEW_SLOTS:
+        reported |= set(_slots(day, seen, ride_ids))
+    elif missing:
+        reported |= {slot for (slot,) in fetch(_reporting(ride_ids, missing))}
+    return Counter(map(cells.start_of, reported))
+
+
+def _slots(day: LocalDay, span: Interval, ride_ids: list[int]) -> Iterator[int]:
+    """The slots of `span` in which any of these rides has a reading."""
+    return (slot for (slot,) in fetch_slots(_listing, day.readings, span, ride_ids))
 
 
 # --- the SELECTs -----------------------------------------------------------------------------------------------------
@@ -195,36 +211,50 @@ def _counts(day: LocalDay, piece: Interval, cells: Cells, wanted: Wanted) -> dic
 
     Those that did not operate that day need not be told apart: only an operating reading adds to what is summed.
     """
-    found: dict[Any, Counts] = {}
-    for start, row in _alike(day, piece, cells, wanted, by_ride=False):
-        add_alike(found, start, day.readings, row)
-    return found
+    make = _spreading if Wanted.SPREAD in wanted else _counting
+    found = fetch_slots(make, day.readings, piece, day.readings.ride_ids, cells, False)
+    return _folded(day, found, lambda row: row[0]) if make is _counting else _spread(day, found, lambda row: row[0])
 
 
 def _ride_counts(day: LocalDay, piece: Interval, cells: Cells, wanted: Wanted) -> dict[tuple[int, int], Counts]:
     """The readings by the start of the cell and the ride."""
-    found: dict[Any, Counts] = {}
-    for start, row in _alike(day, piece, cells, wanted, by_ride=True):
-        add_alike(found, (start, row.ride_id), day.readings, row)
+    make = _spreading if Wanted.SPREAD in wanted else _counting
+    found = fetch_slots(make, day.readings, piece, day.readings.ride_ids, cells, True)
+    return _folded(day, found, lambda row: row[:2]) if make is _counting else _spread(day, found, lambda row: row[:2])
+
+
+def _folded(day: LocalDay, rows: Rows, key_of: Callable[[tuple[Any, ...]], Key]) -> dict[Key, Counts]:
+    """Rows of a start and the columns of Alike."""
+    found: dict[Key, Counts] = {}
+    for row in rows:
+        add_alike(found, key_of(row), day.readings, Alike(*row[1:]))
     return found
 
 
-def _alike(
-    day: LocalDay, piece: Interval, cells: Cells, wanted: Wanted, *, by_ride: bool
-) -> Iterator[tuple[int, Alike]]:
-    """The starts of cells with readings that the rules cannot tell apart."""
-    make = _spreading if Wanted.SPREAD in wanted else _counting_cells
-    for start, *row in fetch_slots(make, day.readings, piece, day.readings.ride_ids, cells, by_ride):
-        yield int(start), _spread(*row) if make is _spreading else Alike(*row)
+def _spread(day: LocalDay, rows: Rows, key_of: Callable[[tuple[Any, ...]], Key]) -> dict[Key, Counts]:
+    """Rows of a start, a ride, what its readings look like with their wait, and how many there are: ten times as many
+    as the others, so they are added up here and now."""
+    found: dict[Key, Counts] = {}
+    park_type = day.readings.park.park_type
+    for row in rows:
+        _, ride_id, status, is_open, wait, readings = row
+        key = key_of(row)
+        counts = found.get(key) or found.setdefault(key, Counts(ride_id))
+        counts.samples += readings
+        kind = kind_of(park_type, status, is_open, None if wait is None else int(wait > 0))
+        if kind.operating:
+            counts.operating += readings
+        if kind.counts:
+            counts.spread[wait or 0] = counts.spread.get(wait or 0, 0) + readings
+    for counts in found.values():
+        spread = counts.spread
+        counts.wait_sum = sum(wait * readings for wait, readings in spread.items())
+        counts.wait_samples, counts.wait_max = sum(spread.values()), max(spread, default=None)
+        counts.wait_min = min(spread, default=None)
+    return found
 
 
-def _spread(ride_id: int, status: int | None, is_open: int | None, wait: int | None, readings: int) -> Alike:
-    """Readings with the same wait. When they were does not matter in a part of a day."""
-    posted = None if wait is None else int(wait > 0)
-    return Alike(ride_id, status, is_open, posted, readings, 0, 0, (wait or 0) * readings, wait, wait, wait)
-
-
-def _counting_cells(values: list[int], cells: Cells, by_ride: bool) -> Query:
+def _counting(values: list[int], cells: Cells, by_ride: bool) -> Query:
     ride, start = RideStatusSnapshot.ride_id, _cell(cells)
     return counting(values, [start, ride if by_ride else fn.MIN(ride)], [start, *([ride] if by_ride else [])])
 
@@ -240,10 +270,14 @@ def _spreading(values: list[int], cells: Cells, by_ride: bool) -> Query:
     )
 
 
-def _observing(values: list[int], cells: Cells) -> Query:
+def _listing(values: list[int]) -> Query:
+    return RideStatusSnapshot.select(RideStatusSnapshot.snapshot_time).where(picked(values)).distinct()
+
+
+def _reporting(ride_ids: list[int], slots: list[int]) -> Query:
     snapshot = RideStatusSnapshot
-    slots = fn.COUNT(snapshot.snapshot_time.distinct())
-    return snapshot.select(_cell(cells), slots).where(picked(values)).group_by(_cell(cells))
+    which = snapshot.ride_id.in_(ride_ids) & snapshot.snapshot_time.in_(slots)
+    return snapshot.select(snapshot.snapshot_time).where(which).distinct()
 
 
 def _cell(cells: Cells) -> Expression:

@@ -87,7 +87,7 @@ class Standings:
     @cached_property
     def park_spans(self) -> dict[int, ParkSpan]:
         """The parks with anything observed in the span, but for their waits."""
-        return self._park_spans(self.span, RELIABILITY)
+        return self._park_spans(self.span, RELIABILITY, pooled=False)
 
     @cached_property
     def park_waits(self) -> dict[int, ParkSpan]:
@@ -97,16 +97,15 @@ class Standings:
     @cached_property
     def parks_before(self) -> dict[int, ParkSpan]:
         """The same as `park_spans` for the span before, without scores."""
-        return self._park_spans(self.earlier, RELIABILITY, scores=False)
+        return self._park_spans(self.earlier, RELIABILITY)
 
     @cached_property
     def park_waits_before(self) -> dict[int, ParkSpan]:
         """The same as `park_waits` for the span before."""
         return self._park_spans(self.earlier, Wanted.WAITS)
 
-    def _park_spans(self, span: Span, wanted: Wanted, *, scores: bool = True) -> dict[int, ParkSpan]:
-        rosters = scores and Wanted.DOWN in wanted
-        days = self.tallies.park_days(span, self.parks, wanted, rosters=rosters)
+    def _park_spans(self, span: Span, wanted: Wanted, *, pooled: bool = True) -> dict[int, ParkSpan]:
+        days = self.tallies.park_days(span, self.parks, wanted, pooled=pooled)
         return _park_spans(days, self.tallies.universe.parks)
 
     def rides(self, wanted: Wanted = Wanted.ALL, only: Collection[int] | None = None) -> dict[int, RideTally]:

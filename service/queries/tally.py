@@ -25,17 +25,18 @@ from service.models import RideStatusSnapshot
 from service.periods import Interval, pacific_day
 from service.queries.catalog import ParkFacts
 
+NOT_COUNTED = -1  # of waits that were not asked for: the sum of waits that are NULL is None
 GAPS_AT_ONCE = 50  # each gap is an OR inside an OR, and SQLite's parser goes 100 deep
 
 
 class Wanted(Flag):
-    """What is needed of a tally; the rest of it may be 0 or unknown. Waits alone spare the look for outages."""
+    """What is needed of a tally; the rest of it may be 0 or unknown. All but DOWN spare the look for outages."""
 
     DOWN = auto()  # down slots
     OPERATING = auto()  # operating slots
     WAITS = auto()
     SAMPLES = auto()
-    DETAILS = auto()  # outages: how many, the longest, changes of status; the least wait
+    DETAILS = auto()  # outages, and so DOWN: how many, the longest, changes of status
     SPREAD = auto()  # how often each wait was posted; of parts of a day only
     UPTIME = DOWN | OPERATING
     ALL = UPTIME | WAITS | SAMPLES | DETAILS
@@ -55,7 +56,7 @@ class RideTally(NamedTuple):
     status_changes: int = 0
     wait_sum: int = 0
     wait_samples: int = 0
-    wait_min: int | None = None
+    wait_min: int | None = None  # where readings were counted
     wait_max: int | None = None
     spread: Mapping[int, int] = {}  # how often each wait was posted
 
@@ -187,10 +188,9 @@ class Alike(NamedTuple):
     readings: int
     first: int
     last: int
-    wait_sum: int | None = None
+    wait_sum: int | None = NOT_COUNTED
     wait_min: int | None = None
     wait_max: int | None = None
-    wait: int | None = None  # where readings of other waits are not alike
 
 
 class Counts:
@@ -216,13 +216,11 @@ class Counts:
             self.told += row.readings
         if kind.told or kind.possible:
             self.suspicious.add((row.status, row.is_open, row.posted))
-        if kind.counts:
+        if kind.counts and row.wait_sum != NOT_COUNTED:
             self.wait_sum += int(row.wait_sum or 0)
             self.wait_samples += row.readings
             self.wait_min = extreme(min, self.wait_min, row.wait_min)
             self.wait_max = extreme(max, self.wait_max, row.wait_max)
-            if row.wait is not None:
-                self.spread[row.wait] = self.spread.get(row.wait, 0) + row.readings
 
 
 class _Suspect(NamedTuple):
@@ -341,6 +339,11 @@ class LocalDay:
             wait_max=max((row.wait_max for row in counts if row.wait_max is not None), default=None),
             spread=reduce(added, (row.spread for row in counts)),
         )
+
+    def is_complete(self, piece: Interval) -> bool:
+        """Whether it was seen already that some ride reported in every slot of a part of an opening."""
+        seen = self.seen.complete if "seen" in vars(self) else []  # not worth looking for
+        return any(known.has(piece.start) and piece.end <= known.end for known in seen)
 
     def open_within(self, spans: Iterable[Interval]) -> list[Interval]:
         """Those parts of `spans` of the Pacific day in which the park was open."""

@@ -47,7 +47,7 @@ AVERAGE, LONGEST = "avg_wait_time", "max_wait_time"
 PERCENTILES = {"wait_p50": 50, "wait_p90": 90, "wait_p95": 95}
 MEASURES = (DOWNTIME, UPTIME, SCORE, AVERAGE, LONGEST, *PERCENTILES)
 
-MOST_PARK_DAYS = 600  # counted for one answer: some three seconds
+MOST_PARK_DAYS = 600  # counted for one answer: some five seconds at production size
 HOUR_SECONDS = 3600
 UNCUT = Cells(7 * DAY_SECONDS).width  # longer than any day: cuts nothing
 
@@ -129,8 +129,7 @@ class Series:
     @cached_property
     def covered(self) -> Interval | None:
         """The part of the window from which readings, or the rows of whole days, are held."""
-        held = self.tallies.held
-        known = [Interval(held.start, held.end - 1 + self.tallies.step)] if held.start < held.end else []
+        known = [self.tallies.covered] if self.tallies.covered else []
         if self._takes_rows:
             known += self._stored_span()
         window = Interval(self.window.start, self.window.end)
@@ -139,7 +138,7 @@ class Series:
     @property
     def zone(self) -> str:
         """By whose clock the starts of rows that no park has are written."""
-        return self._zone(self.parks[0]) if len(self.parks) == 1 else PACIFIC
+        return PACIFIC if self.tallies.only is None else self._zone(self.parks[0])
 
     @property
     def columns(self) -> list[str]:
@@ -183,11 +182,14 @@ class Series:
             )
 
     def _within(self, zone: str) -> list[Interval]:
-        """The instants that the window means by the clocks of `zone` and that something can be held of."""
+        """The instants that the window means by the clocks of `zone`, on the days that something is held of, up to the
+        newest slot: after that nobody knows."""
         if zone not in self._intervals:
             known = self.covered or Interval(0, 0)
-            end = min(self.window.end, self.tallies.now + 1)
-            cut = self.window._replace(start=max(self.window.start, known.start), end=end)
+            first = pacific_day(pacific_date(known.start)).start
+            cut = self.window._replace(
+                start=max(self.window.start, first), end=min(self.window.end, self.tallies.held.end)
+            )
             self._intervals[zone] = cut.intervals(zone)
         return self._intervals[zone]
 
@@ -293,11 +295,15 @@ class Series:
         judged = tallies.judged_rides(park, day, [self.ride.ride_id]) if self.ride else tallies.judged(park, day)
         weight = self._roster_weights.get((park.park_id, day), 0)
         known = tallies.universe.rides_of.get(park.park_id, []) if weight else []
+        # Of a ride that operated on a day it is known that it was not down where it has no reading.
+        operated = set[int]().union(*(local.seen.expected for local in judged)) if Wanted.DOWN in self._wanted else ()
         for start, (slots, open_slots) in park_slots(judged, cells, inside, known).items():
             self._bases[self._base_key(cells.origin, start, park)].add(day, slots, open_slots, weight)
+            for ride_id in operated:
+                self._sums[self._ride_key(cells.origin, start, park, ride_id)].operated = True
         for start, rides in ride_parts(judged, cells, inside, self._wanted).items():
             for ride in rides.values():
-                self._add_ride(day, ride, Key(self._bucket(cells.origin, start), self._ride_group(park, ride, start)))
+                self._add_ride(day, ride, self._ride_key(cells.origin, start, park, ride.ride_id))
 
     def _add_ride(self, day: date, ride: RideTally, key: Key) -> None:
         facts = self.tallies.universe.rides.get(ride.ride_id)
@@ -305,8 +311,9 @@ class Series:
         row.operated |= ride.operated
         row.add(day, ride, ride.samples, ride.down, ride.down * facts.weight if facts else 0)
 
-    def _ride_group(self, park: ParkFacts, ride: RideTally, at: int) -> int:
-        return ride.ride_id if self.question.group_by == RIDE else self._group(park, at)
+    def _ride_key(self, midnight: int, at: int, park: ParkFacts, ride_id: int) -> Key:
+        group = ride_id if self.question.group_by == RIDE else self._group(park, at)
+        return Key(self._bucket(midnight, at), group)
 
     def _base_key(self, midnight: int, at: int, park: ParkFacts) -> Key:
         """What rows of rides have in common: their park's, unless there is one ride only."""
@@ -328,7 +335,7 @@ class Series:
                 self._sums[key].is_stored = True
         for ride in rides if self.by_ride else []:
             park = self.tallies.universe.parks[ride.park_id]
-            key = Key(self._bucket(start, start), self._ride_group(park, ride, start))
+            key = self._ride_key(start, start, park, ride.ride_id)
             self._add_ride(day, ride, key)
             self._sums[key].is_stored = True
 
@@ -397,6 +404,8 @@ class Series:
             case "uptime_percentage":
                 return rules.rounded(rules.uptime_percentage(found.operating, found.down), 1)
             case "shame_score":
+                if self.ride and self.ride.ride_id not in self.tallies.universe.rides:
+                    return None  # only attractions are in scores
                 days = base.weight_slots.items()
                 scores = (rules.shame_score(found.weighted_down[day], weighed, 1) for day, weighed in days)
                 return rules.rounded(rules.mean([score for score in scores if score is not None]), 1)

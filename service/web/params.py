@@ -11,7 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from http import HTTPStatus
 from typing import NamedTuple, NoReturn
 from urllib.parse import parse_qsl
@@ -20,6 +20,7 @@ from wsgiref.types import WSGIEnvironment
 from service import periods
 from service.config import Settings
 from service.errors import BadRequest, ServiceError
+from service.periods import Interval
 from service.queries import catalog, rankings
 
 PERIODS = (*periods.PERIODS, *periods.ALIASES)
@@ -184,7 +185,7 @@ class Query:
         with suppress(ValueError):
             found = datetime.fromisoformat(value.replace(" ", "+"))  # a + that was not escaped is a blank
             if found.tzinfo is not None and found.year in YEARS and "T" in value:
-                return periods.epoch(found)
+                return math.ceil(found.timestamp())  # slots are whole seconds: the next one is the first that counts
         raise BadRequest(f"Invalid {name} {_shown(value)}: use {accepted}.")
 
     def span(self, now: datetime, default_start: datetime | None = None) -> tuple[int, int]:
@@ -193,6 +194,13 @@ class Query:
         if start >= end:
             raise BadRequest("The start is not before the end: swap start and end, or move one of them.")
         return start, end
+
+    def window(self, now: datetime, default: timedelta, longest: timedelta) -> Interval:
+        """The same, no longer than `longest`; `default` long where no start is given."""
+        start, end = self.span(now, periods.instant(self.instant("end", now)) - default)
+        if end - start > longest.total_seconds():
+            raise BadRequest(f"The start is more than {longest.days} days before the end: use one that is nearer.")
+        return Interval(start, end)
 
     def text(self, name: str) -> str | None:
         """A parameter as it was written."""
@@ -232,7 +240,7 @@ class Query:
         hour, minute, last_hour, last_minute = (int(digits or 0) for digits in found.groups())
         return time(hour, minute), time(last_hour, last_minute)
 
-    def cursor(self, name: str) -> tuple[int, int] | None:
+    def after(self, name: str) -> tuple[int, int] | None:
         """Where the page before ended: two whole numbers, as an answer wrote them."""
         value = self._one(name)
         if value is None:

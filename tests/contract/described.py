@@ -50,7 +50,7 @@ class Operation(NamedTuple):
 
     def query(self, entity_id: int = 1, **chosen: object) -> str:
         """A URL with the parameters that must be given, and `chosen`; None leaves one out."""
-        needed = {name: one["schema"]["enum"][0] for name, one in self.parameters.items() if one["required"]}
+        needed = {name: _least(one) for name, one in self.parameters.items() if one["required"]}
         given = {name: value for name, value in (needed | chosen).items() if value is not None}
         return self.url_of(entity_id) + ("?" + urlencode(given) if given else "")
 
@@ -61,9 +61,9 @@ class Operation(NamedTuple):
         listed = {name: _listed(self.parameters[name]) for name, one in schemas.items() if "enum" in one}
         for values in product(*listed.values()):
             yield dict(zip(listed, values, strict=True))
-        for name, schema in schemas.items():
+        for name, one in self.parameters.items():
             if name not in listed:
-                yield from ({name: value} for value in _some(schema))
+                yield from ({name: value} for value in _some(one))
 
 
 def _listed(parameter: dict[str, Any]) -> list[str | None]:
@@ -71,9 +71,18 @@ def _listed(parameter: dict[str, Any]) -> list[str | None]:
     return [*parameter["schema"]["enum"], *([None] if may_be_missing else [])]
 
 
-def _some(schema: Schema) -> list[object]:
+def _least(parameter: dict[str, Any]) -> Any:
+    return parameter["example"] if "example" in parameter else parameter["schema"]["enum"][0]
+
+
+def _some(parameter: dict[str, Any]) -> list[object]:
+    schema: Schema = parameter["schema"]
+    if "example" in parameter:
+        return [parameter["example"]]
     if schema["type"] == "integer":
         return [1, 2, schema.get("maximum", 10**6)]
+    if schema.get("format") == "date-time":
+        return []  # which instants are accepted depends on the others
     return ["2025-05-17", "2001-01-01"] if schema.get("format") == "date" else ["true", "false"]
 
 

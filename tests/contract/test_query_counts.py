@@ -20,7 +20,7 @@ from service.web import app as web
 
 PARK_TYPES = ("disney", "other", "universal")  # the last one posts no schedule
 KINDS = list(islice(cycle(RIDES.items()), 10))  # ten rides; forty are four of each
-SHAPING = ("period", "mode", "type", "category", "entity", "severity")  # what decides where an answer looks
+SHAPING = ("group_by", "period", "mode", "type", "category", "entity", "severity")  # what decides where an answer looks
 COUNTING = 3  # statements for one park's day, where it has to be counted from readings
 
 
@@ -42,15 +42,18 @@ MOST = {
     "/api/parks/{park_id}/rides": Most(16),
     "/api/parks/{park_id}/details": Most(40),
     "/api/parks/{park_id}/rides/charts": Most(16),
+    "/api/parks/{park_id}/outages": Most(18, per_day=3),
     "/api/rides/downtime": Most(12, per_park=8),
     "/api/rides/waittimes": Most(12, per_park=8),
     "/api/rides/{ride_id}/details": Most(16, per_day=2),
+    "/api/rides/{ride_id}/outages": Most(18, per_day=3),
     "/api/live/status-summary": Most(12, per_park=1),
     "/api/trends": Most(12, per_park=8),
     "/api/trends/chart-data": Most(15, per_park=7),
     "/api/trends/longest-wait-times": Most(14, per_park=3),
     "/api/trends/least-reliable": Most(14, per_park=3),
     "/api/trends/heatmap-data": Most(15, per_park=7),
+    "/api/analytics/series": Most(20, per_day=20),
     "/api/search/index": Most(2),
     "/api/audit/status": Most(24),
     "/api/audit/anomalies": Most(16),

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from peewee import fn
 
 from factories import World
+from service import clock
+from service.config import Settings
 from service.database import db, fetch, is_mysql, upsert
 from service.jobs import daily
 from service.periods import instant
@@ -17,6 +22,8 @@ from service.queries import live, rankings
 from service.queries.days import Tallies
 from service.queries.hours import as_date
 from service.queries.rankings import Question, Standings
+from service.web.app import create_app
+from wsgi_client import Client
 
 STEP = 30 * 60
 START = 1_749_567_600 - 1_749_567_600 % STEP  # 2025-06-10 15:00 UTC
@@ -34,7 +41,7 @@ def now(database: Any) -> int:
             start = START + day * 86400
             world.open(park, instant(start).date(), start, start + 12 * 3600) if number else None
             for ride in rides:
-                world.day_of(ride, "OOCOOOCCOODO" * 4, start)
+                world.day_of(ride, ("OOCOOOCCOODO" if ride % 10 else "OOC.COCCOODO") * 4, start)
     world.store()
     if is_mysql():
         db.execute_sql("ANALYZE TABLE ride_status_snapshots, park_activity_snapshots, daily_stats, daily_park_stats")
@@ -82,6 +89,18 @@ def uses_ride_first(plan: str) -> bool:
     return "COVERING INDEX" in plan and "(ride_id=? AND snapshot_time>? AND snapshot_time<?)" in plan
 
 
+def looks_up_slots(plan: str) -> bool:
+    """Some slots of some rides, by the whole primary key."""
+    if is_mysql():
+        return bool(re.search(r"range PRIMARY 12 ", plan))
+    return "PRIMARY KEY (snapshot_time=? AND ride_id=?)" in plan
+
+
+def reads_no_table(plan: str) -> bool:
+    """No step of the plan goes through all of a table or of an index."""
+    return not re.search(r"(^|/ )(ALL|index) " if is_mysql() else r"\bSCAN\b", plan)
+
+
 def test_counting_a_day_reads_only_the_covering_index(now: int) -> None:
     def ask() -> None:
         tallies = Tallies(instant(now))
@@ -92,6 +111,48 @@ def test_counting_a_day_reads_only_the_covering_index(now: int) -> None:
     assert len(found) > 10
     for sql, plan in found:
         assert uses_ride_first(plan), (plan, sql)
+
+
+SHAPES: dict[str, Callable[[str], bool]] = {  # of statements, by what only they say
+    "counts": lambda sql: "MAX(" in sql,
+    "waits": lambda sql: re.search(r"GROUP BY.*wait_time.$", sql) is not None,
+    "slots observed": lambda sql: "DISTINCT" in sql,
+    "opening hours": lambda sql: "CASE" in sql and "GROUP BY" in sql,
+    "possible outages": lambda sql: "ORDER BY" in sql,
+    "silences": lambda sql: " IN (" not in sql,
+}
+OF_OUTAGES = {"possible outages", "silences"}
+WINDOWS = {  # each question, and what it asks the database
+    "series?group_by=ride&ride_id=10&bucket=1h": {"counts", "waits", "slots observed", *OF_OUTAGES},
+    "series?group_by=ride&ride_id=10&bucket=30m&measures=avg_wait_time": {"counts"},
+    "series?group_by=ride&ride_id=10&measures=downtime_minutes": {"counts", *OF_OUTAGES},
+    "series?group_by=park&park_id=1&bucket=30m": {"counts", "waits", "opening hours", *OF_OUTAGES},
+    "series?group_by=ride&park_id=2&bucket=30m&measures=wait_p95": {"counts", "waits"},
+    "series?group_by=park&time_of_day=08:00-10:30&timezone=park": {"counts", "waits", *OF_OUTAGES},
+    "series?group_by=weekday&weekdays=tue,wed&bucket=1d&measures=wait_p50": {"waits", "slots observed"},
+    "series?group_by=hour&format=csv": {"counts", "waits", *OF_OUTAGES},
+    "rides/10/outages": {"counts", *OF_OUTAGES},
+    "parks/1/outages": {"counts", "opening hours", *OF_OUTAGES},
+}
+
+
+@pytest.mark.parametrize("asked", WINDOWS)
+def test_a_window_reads_only_the_covering_index(now: int, settings: Settings, asked: str) -> None:
+    clock.replay(instant(now))
+    client = Client(create_app(replace(settings, snapshot_interval_minutes=30)))
+    window = "&".join(f"{name}={quote(instant(at).isoformat())}" for name, at in (("start", START), ("end", now)))
+    path = asked.replace("series", "analytics/series")
+    url = f"/api/{path}{'&' if '?' in path else '?'}{window}"
+
+    def ask() -> None:
+        answer = client.get(url)
+        assert answer.status == 200 and len(answer.body) > 500, answer.body
+
+    found = [(sql, plan) for sql, plan in plans(ask, "ride_status_snapshots") if "WHERE" in sql]
+    for sql, plan in found:
+        assert uses_ride_first(plan) or looks_up_slots(plan), (plan, sql)
+        assert reads_no_table(plan), (plan, sql)
+    assert {shape for shape, is_one in SHAPES.items() if any(is_one(sql) for sql, _ in found)} >= WINDOWS[asked]
 
 
 def test_the_oldest_reading_is_found_without_reading_the_table(now: int) -> None:

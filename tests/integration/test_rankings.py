@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from factories import World
+from service import rules
 from service.jobs import daily
-from service.models import Park, Ride
+from service.models import Park, Ride, RideStatusSnapshot
 from service.periods import instant, wall_clock
-from service.queries import Row, rankings
+from service.queries import Row, details, rankings
 from service.queries.rankings import Question, Standings
 
 TODAY = date(2025, 6, 11)  # a Wednesday
@@ -114,6 +115,22 @@ def test_totals_count_the_inactive_rides_whose_hours_they_add_up(database: Any) 
     assert [totals["live"][name] for name in names] == [2, 1, 1, 1, 1.5]
     assert [totals["today"][name] for name in names] == [2, 2, 1, 1, 1.5]
     assert [totals["yesterday"][name] for name in names] == [3, 2, 0, 0, 1.5]
+
+
+def test_a_ride_that_is_no_attraction_any_more_is_counted_nowhere(database: Any) -> None:
+    """Its stored days stay in those of its park: its readings are gone, so nothing can count them again."""
+    world = Parks()
+    park = world.add({YESTERDAY: ["OOOODDOOOOOO", "OOOODDDDOOOO"], TODAY: ["OO", "OO"]})
+    world.store()
+    daily.aggregate(instant(at(20)))
+    RideStatusSnapshot.delete().where(RideStatusSnapshot.snapshot_time < at(0)).execute()
+    Ride.update(category=rules.Category.SHOW).where(Ride.ride_id == 2).execute()
+    (row,) = parks("yesterday")
+    assert (row["rides_down"], row["total_downtime_hours"]) == (1, 3.0)
+    assert rankings.aggregate_stats(asked("yesterday"))["rides_down"] == 1
+    assert ids(rides("yesterday"), "ride_id") == [1]
+    page = Standings(Question("yesterday", "all-parks", "shame_score", 50, instant(at(20)), park))
+    assert details.park_details(page)["shame_breakdown"]["rides_with_downtime"] == 1
 
 
 def test_the_week_is_the_mean_of_its_days_with_a_score(database: Any) -> None:

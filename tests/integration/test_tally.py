@@ -290,3 +290,19 @@ def test_a_slot_is_observed_when_any_ride_reports(database: Any, missing: tuple[
         hours = tallies.park_parts(tallies.universe.parks[one.park], DAY, BY_HOUR, wanted=wanted)
         slots = [2, 1 if len(missing) == 2 else 2, 2, 0]
         assert [hours[one.at(hour)].slots for hour in (10, 11, 12, 13)] == slots, wanted
+
+
+def test_what_is_wanted_brings_what_it_rests_on(database: Any) -> None:
+    """A tally that was asked for less is counted again when more is wanted, and says nothing of what it did not see."""
+    one = OneRide()
+    one.world.day_of(one.ride, "OODDDO", one.at(10), [10, 30])
+    one.world.store()
+    tallies = Tallies(instant(one.at(30)))
+    park = tallies.universe.parks[one.park]
+
+    def ride(wanted: Wanted) -> RideTally:
+        return tallies.count(park, DAY, wanted=wanted).rides[one.ride]
+
+    assert (ride(Wanted.OPERATING).operating, ride(Wanted.OPERATING).wait_samples) == (3, 0)
+    assert (ride(Wanted.DETAILS).incidents, ride(Wanted.DETAILS).longest, ride(Wanted.DETAILS).down) == (1, 3, 3)
+    assert (ride(Wanted.WAITS).wait_sum, ride(Wanted.WAITS).wait_samples, ride(Wanted.WAITS).down) == (40, 2, 3)

@@ -7,12 +7,13 @@ a wrong parameter is refused without it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from service.periods import Span, iso_utc
+from service.periods import Interval, Span, days_label, iso_utc, pacific_days
 from service.queries import catalog
 from service.queries.rankings import Question, Standings
+from service.web.params import Request
 
 Body = dict[str, object]
 
@@ -26,6 +27,9 @@ class Table(NamedTuple):
 
 Reply = tuple[int, Body | Table]  # HTTP status; a JSON object but where CSV was asked for
 Answer = Callable[[], Body | Table]
+
+OUTAGE_DAYS, MOST_OUTAGE_DAYS = timedelta(days=30), timedelta(days=93)
+OUTAGES, MOST_OUTAGES = 1000, 10_000
 
 
 def ranking(question: Question, **parts: Callable[[Standings], object]) -> Body:
@@ -60,3 +64,23 @@ def span_of(span: Span) -> Body:
         "end": iso_utc(end if span.until is None else span.until),
         "label": span.label,
     }
+
+
+def listed_outages(request: Request, document: Callable[[Interval, int], Body]) -> Answer:
+    """`document` of the window and the number of rows asked for, in the envelope of outages."""
+    now = request.now
+    window = request.query.window(now, OUTAGE_DAYS, MOST_OUTAGE_DAYS)
+    limit = request.query.strict_limit(OUTAGES, MOST_OUTAGES)
+    return lambda: {
+        "success": True,
+        "span": span_of_window(window),
+        "attribution": catalog.attribution(now),
+        "timestamp": iso_utc(now),
+        **document(window, limit),
+    }
+
+
+def span_of_window(window: Interval) -> Body:
+    """The same of any stretch of time, named after its Pacific days."""
+    days = pacific_days(window)
+    return {"start": iso_utc(window.start), "end": iso_utc(window.end), "label": days_label(days[0], days[-1])}

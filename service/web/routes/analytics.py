@@ -7,11 +7,11 @@ import io
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 
-from service.periods import Window, days_label, iso_utc, pacific_date
+from service.periods import Interval, Window, iso_utc
 from service.queries import Row, catalog, windows
 from service.queries.windows import WEEKDAYS, Key, Question, Series
 from service.web.params import Query, Request
-from service.web.routes import Answer, Body, Table
+from service.web.routes import Answer, Body, Table, span_of_window
 
 DEFAULT_ROWS, MOST_ROWS = 1000, 10_000
 ZONES = PACIFIC, PARK = ("pacific", "park")
@@ -23,7 +23,7 @@ def series(request: Request) -> Answer:
     """What happened in a window, in buckets and by group."""
     question = _question(request)
     query = request.query
-    limit, after = query.strict_limit(DEFAULT_ROWS, MOST_ROWS), query.cursor("cursor")
+    limit, after = query.strict_limit(DEFAULT_ROWS, MOST_ROWS), query.after("cursor")
     echoed: Body = {
         "bucket": query.text("bucket"),
         "group_by": question.group_by,
@@ -63,11 +63,7 @@ def _page(found: Series, limit: int, after: Key | None) -> Body:
         "success": True,
         "data": [row for _, row in rows[:limit]],
         "next_cursor": f"{last.start}.{last.group}" if last else None,
-        "span": {
-            "start": iso_utc(window.start),
-            "end": iso_utc(window.end),
-            "label": days_label(pacific_date(window.start), pacific_date(window.end - 1)),
-        },
+        "span": span_of_window(Interval(window.start, window.end)),
         "covered": {
             "start": iso_utc(covered.start) if covered else None,
             "end": iso_utc(covered.end) if covered else None,

@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 from service.queries import catalog, rankings, roster
 from service.queries.details import CHARTS, DOWNTIME, park_details, rides_chart
+from service.queries.outages import park_outages
 from service.queries.rankings import Question, Standings
 from service.web.params import PERIODS, Request
-from service.web.routes import Answer, Body, page, ranking
+from service.web.routes import Answer, Body, listed_outages, page, ranking
 
 DEFAULT_ROWS, MOST_ROWS = 50, 100
 CHART_PERIODS = tuple(period for period in PERIODS if period != "live")
@@ -52,6 +53,12 @@ def rides_charts(request: Request) -> Answer:
     echoed: Body = {"park_id": park_id, "chart_type": chart_type}
     chart = _of_park(request, period, lambda asked: rides_chart(asked, chart_type))
     return lambda: echoed | chart()
+
+
+def outages(request: Request) -> Answer:
+    """When which of a park's rides was down, and how long that takes."""
+    park_id, now = request.ids["park_id"], request.now
+    return listed_outages(request, lambda window, limit: park_outages(park_id, window, limit, now))
 
 
 def _of_park(request: Request, period: str, document: Callable[[Standings], Body]) -> Callable[[], Body]:

@@ -2,9 +2,10 @@
 
 from service.queries import rankings
 from service.queries.rankings import Question
+from service.queries.outages import ride_outages
 from service.queries.ride_details import RideSpan, ride_details
 from service.web.params import PERIODS, Request
-from service.web.routes import Answer, Body, page, ranking
+from service.web.routes import Answer, Body, listed_outages, page, ranking
 
 DEFAULT_ROWS, MOST_ROWS = 100, 200
 
@@ -38,3 +39,9 @@ def details(request: Request) -> Answer:
         return page(period, asked.span, now, ride_details(asked))
 
     return answer
+
+
+def outages(request: Request) -> Answer:
+    """When a ride was down, how long that takes, and how soon it is back as a rule."""
+    ride_id, now = request.ids["ride_id"], request.now
+    return listed_outages(request, lambda window, limit: ride_outages(ride_id, window, limit, now))
