@@ -165,6 +165,8 @@ def shame_score(weighted_down: int, roster_weight: int, slots: int) -> Fraction 
 
 def mean(values: list[Fraction]) -> Fraction | None:
     """Arithmetic mean; None of nothing. A week's, month's or year's score is the mean of its day scores."""
+    if len(values) == 1:
+        return values[0]  # most are of one day
     return sum(values, Fraction(0)) / len(values) if values else None
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
-from typing import Any, NamedTuple, TypeVar
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 from peewee import Expression, Query, fn
 
@@ -30,9 +31,6 @@ from service.queries.tally import (
     kind_of,
     picked,
 )
-
-Key = TypeVar("Key")
-Rows = list[tuple[Any, ...]]
 
 FEW_SLOTS = 48  # are looked up one by one for all rides
 
@@ -211,46 +209,47 @@ def _counts(day: LocalDay, piece: Interval, cells: Cells, wanted: Wanted) -> dic
 
     Those that did not operate that day need not be told apart: only an operating reading adds to what is summed.
     """
-    make = _spreading if Wanted.SPREAD in wanted else _counting
-    found = fetch_slots(make, day.readings, piece, day.readings.ride_ids, cells, False)
-    return _folded(day, found, lambda row: row[0]) if make is _counting else _spread(day, found, lambda row: row[0])
+    return _folded(day, piece, cells, wanted, itemgetter(0), by_ride=False)
 
 
 def _ride_counts(day: LocalDay, piece: Interval, cells: Cells, wanted: Wanted) -> dict[tuple[int, int], Counts]:
     """The readings by the start of the cell and the ride."""
-    make = _spreading if Wanted.SPREAD in wanted else _counting
-    found = fetch_slots(make, day.readings, piece, day.readings.ride_ids, cells, True)
-    return _folded(day, found, lambda row: row[:2]) if make is _counting else _spread(day, found, lambda row: row[:2])
+    return _folded(day, piece, cells, wanted, itemgetter(0, 1), by_ride=True)
 
 
-def _folded(day: LocalDay, rows: Rows, key_of: Callable[[tuple[Any, ...]], Key]) -> dict[Key, Counts]:
-    """Rows of a start and the columns of Alike."""
-    found: dict[Key, Counts] = {}
-    for row in rows:
+def _folded(
+    day: LocalDay, piece: Interval, cells: Cells, wanted: Wanted, key_of: Callable[..., Any], *, by_ride: bool
+) -> dict[Any, Counts]:
+    """The readings of rows, by what of a row `key_of` takes for the key."""
+    if Wanted.SPREAD in wanted:
+        return _spread(day, fetch_slots(_spreading, day.readings, piece, day.readings.ride_ids, cells, by_ride), key_of)
+    found: dict[Any, Counts] = {}
+    for row in fetch_slots(_counting, day.readings, piece, day.readings.ride_ids, cells, by_ride):
         add_alike(found, key_of(row), day.readings, Alike(*row[1:]))
     return found
 
 
-def _spread(day: LocalDay, rows: Rows, key_of: Callable[[tuple[Any, ...]], Key]) -> dict[Key, Counts]:
+def _spread(day: LocalDay, rows: list[tuple[Any, ...]], key_of: Callable[..., Any]) -> dict[Any, Counts]:
     """Rows of a start, a ride, what its readings look like with their wait, and how many there are: ten times as many
     as the others, so they are added up here and now."""
-    found: dict[Key, Counts] = {}
+    found: dict[Any, Counts] = {}
+    spreads: dict[Any, dict[int, int]] = {}
     park_type = day.readings.park.park_type
     for row in rows:
-        _, ride_id, status, is_open, wait, readings = row
-        key = key_of(row)
-        counts = found.get(key) or found.setdefault(key, Counts(ride_id))
+        key, (_, ride_id, status, is_open, wait, readings) = key_of(row), row
+        if key not in found:
+            found[key], spreads[key] = Counts(ride_id), {}
+        counts, kind = found[key], kind_of(park_type, status, is_open, wait and 1)
         counts.samples += readings
-        kind = kind_of(park_type, status, is_open, None if wait is None else int(wait > 0))
         if kind.operating:
             counts.operating += readings
         if kind.counts:
-            counts.spread[wait or 0] = counts.spread.get(wait or 0, 0) + readings
-    for counts in found.values():
-        spread = counts.spread
+            spreads[key][wait or 0] = spreads[key].get(wait or 0, 0) + readings
+    for key, spread in spreads.items():
+        counts = found[key]
+        counts.spread, counts.wait_samples = spread, sum(spread.values())
         counts.wait_sum = sum(wait * readings for wait, readings in spread.items())
-        counts.wait_samples, counts.wait_max = sum(spread.values()), max(spread, default=None)
-        counts.wait_min = min(spread, default=None)
+        counts.wait_min, counts.wait_max = min(spread, default=None), max(spread, default=None)
     return found
 
 

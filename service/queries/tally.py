@@ -15,6 +15,7 @@ from fractions import Fraction
 from functools import cached_property, lru_cache, reduce
 from itertools import groupby, pairwise
 from operator import and_, or_
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from peewee import Expression, Query, fn
@@ -193,18 +194,33 @@ class Alike(NamedTuple):
     wait_max: int | None = None
 
 
+Look = tuple[int | None, int | None, int | None]  # status, open flag, and whether a wait is posted, of like readings
+NOTHING: frozenset[Look] = frozenset()  # shared by all that hold none
+NEVER: Mapping[int, int] = MappingProxyType({})
+
+
 class Counts:
     """One ride's counts in a piece of its park's day."""
 
     def __init__(self, ride_id: int) -> None:
         self.ride_id = ride_id
         self.samples = self.operating = self.told = self.wait_sum = self.wait_samples = 0
-        self.suspicious: set[Look] = set()
+        self.suspicious: frozenset[Look] = NOTHING
         self.first: int | None = None
         self.last: int | None = None
         self.wait_min: int | None = None
         self.wait_max: int | None = None
-        self.spread: dict[int, int] = {}
+        self.spread: Mapping[int, int] = NEVER
+
+    def plus(self, other: Counts) -> Counts:
+        """What two pieces hold together, but for when."""
+        both = Counts(self.ride_id)
+        both.samples, both.operating = self.samples + other.samples, self.operating + other.operating
+        both.wait_sum, both.wait_samples = self.wait_sum + other.wait_sum, self.wait_samples + other.wait_samples
+        both.wait_min = extreme(min, self.wait_min, other.wait_min)
+        both.wait_max = extreme(max, self.wait_max, other.wait_max)
+        both.spread = added(self.spread, other.spread)
+        return both
 
     def add(self, kind: Kind, row: Alike) -> None:
         """Count readings of one kind."""
@@ -215,7 +231,7 @@ class Counts:
         if kind.told:
             self.told += row.readings
         if kind.told or kind.possible:
-            self.suspicious.add((row.status, row.is_open, row.posted))
+            self.suspicious |= {(row.status, row.is_open, row.posted)}
         if kind.counts and row.wait_sum != NOT_COUNTED:
             self.wait_sum += int(row.wait_sum or 0)
             self.wait_samples += row.readings
@@ -229,9 +245,6 @@ class _Suspect(NamedTuple):
     ride_id: int
     slot: int
     status: int | None
-
-
-Look = tuple[int | None, int | None, int | None]  # status, open flag, and whether a wait is posted, of like readings
 
 
 class _Seen:
@@ -315,29 +328,31 @@ class LocalDay:
     ) -> RideTally:
         """A ride's tally of `span`, whose rows are `counts`. `expected`: the rides that operated that Pacific day, if
         that is known of its other local day too."""
-        samples = sum(row.samples for row in counts)
+        total, park_id = reduce(Counts.plus, counts), self.readings.park.park_id
         if ride_id not in (self.seen.expected if expected is None else expected):
-            return RideTally(ride_id, self.readings.park.park_id, samples, operated=False)
-        outages = self.outages.get(ride_id, []) if Wanted.DOWN in wanted else []
+            return RideTally(ride_id, park_id, total.samples, operated=False)
+        known = self.outages.get(ride_id, []) if Wanted.DOWN in wanted else []
+        outages = [one for one in known if one.slots[0] < span.end and span.start <= one.slots[-1]]
         cut = ([slot for slot in outage.slots if span.has(slot)] for outage in outages)
         within = [slots for slots in cut if slots]
         changes = sum(span.has(outage.slots[0]) for outage in outages)
         changes += sum(outage.recovered and span.has(outage.slots[-1]) for outage in outages)
+        lengths = [len(slots) for slots in within]
         return RideTally(
             ride_id,
-            self.readings.park.park_id,
-            samples,
+            park_id,
+            total.samples,
             operated=True,
-            operating=sum(row.operating for row in counts),
-            down=sum(len(slots) for slots in within),
-            incidents=len(within),
-            longest=max((len(slots) for slots in within), default=0),
+            operating=total.operating,
+            down=sum(lengths),
+            incidents=len(lengths),
+            longest=max(lengths, default=0),
             status_changes=changes,
-            wait_sum=sum(row.wait_sum for row in counts),
-            wait_samples=sum(row.wait_samples for row in counts),
-            wait_min=min((row.wait_min for row in counts if row.wait_min is not None), default=None),
-            wait_max=max((row.wait_max for row in counts if row.wait_max is not None), default=None),
-            spread=reduce(added, (row.spread for row in counts)),
+            wait_sum=total.wait_sum,
+            wait_samples=total.wait_samples,
+            wait_min=total.wait_min,
+            wait_max=total.wait_max,
+            spread=total.spread,
         )
 
     def is_complete(self, piece: Interval) -> bool:

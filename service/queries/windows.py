@@ -6,7 +6,7 @@ The window only picks which slots are summed: what they mean is judged by whole 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime
 from functools import cached_property
 from math import gcd
@@ -80,14 +80,15 @@ class _Sum:
         self.wait_max = 0
         self.operated = self.is_stored = False
         self.spread: Mapping[int, int] = {}
-        self.weighted_down: Counter[date] = Counter()  # by Pacific day
+        self.weighted_down: dict[date, int] = {}  # by Pacific day
 
     def add(self, day: date, tally: Part | RideTally | ParkTally, samples: int, down: int, weighted: int) -> None:
         """A part of a Pacific day."""
         self.samples += samples
         self.operating += tally.operating
         self.down += down
-        self.weighted_down[day] += weighted
+        if weighted:
+            self.weighted_down[day] = self.weighted_down.get(day, 0) + weighted
         self.wait_sum += tally.wait_sum
         self.wait_samples += tally.wait_samples
         self.wait_max = max(self.wait_max, tally.wait_max or 0)
@@ -100,13 +101,16 @@ class _Base:
 
     def __init__(self) -> None:
         self.slots = self.open_slots = 0
-        self.weight_slots: Counter[date] = Counter()  # roster weight x observed slots, by Pacific day
+        self.weight_slots: dict[date, int] = {}  # roster weight x observed slots, by Pacific day
 
     def add(self, day: date, slots: int, open_slots: int, roster_weight: int) -> None:
         """A part of a Pacific day of one park."""
         self.slots += slots
         self.open_slots += open_slots
-        self.weight_slots[day] += roster_weight * slots
+        self.weight_slots[day] = self.weight_slots.get(day, 0) + roster_weight * slots
+
+
+Measure = Callable[[_Sum, _Base], float | None]
 
 
 class Series:
@@ -265,6 +269,11 @@ class Series:
             wanted |= Wanted.SPREAD
         return wanted | Wanted.OPERATING | Wanted.WAITS  # these come with the samples
 
+    @property
+    def _is_scored(self) -> bool:
+        """Only attractions are in scores."""
+        return self.ride is None or self.ride.ride_id in self.tallies.universe.rides
+
     @cached_property
     def _roster_weights(self) -> dict[tuple[int, date], int]:
         held = tuple(day for day in self._days if self._is_held(day))
@@ -289,11 +298,12 @@ class Series:
             weighted = sum(down * rides[ride_id].weight for ride_id, down in part.down.items())
             self._bases[key].add(day, part.slots, part.open_slots, weight)
             self._sums[key].add(day, part, part.samples, sum(part.down.values()), weighted)
+            self._sums[key].operated = True  # of a park it is known that nothing was down
 
     def _add_rides(self, park: ParkFacts, day: date, cells: Cells, inside: list[Interval]) -> None:
         tallies = self.tallies
         judged = tallies.judged_rides(park, day, [self.ride.ride_id]) if self.ride else tallies.judged(park, day)
-        weight = self._roster_weights.get((park.park_id, day), 0)
+        weight = self._roster_weights.get((park.park_id, day), 0) if self._is_scored else 0
         known = tallies.universe.rides_of.get(park.park_id, []) if weight else []
         # Of a ride that operated on a day it is known that it was not down where it has no reading.
         operated = set[int]().union(*(local.seen.expected for local in judged)) if Wanted.DOWN in self._wanted else ()
@@ -328,11 +338,12 @@ class Series:
             samples[ride.park_id] += ride.samples
         for row in parks:
             park = self.tallies.universe.parks[row.park_id]
-            self._bases[self._base_key(start, start, park)].add(day, row.slots, row.open_slots, row.roster_weight)
+            weight = row.roster_weight if self._is_scored else 0
+            self._bases[self._base_key(start, start, park)].add(day, row.slots, row.open_slots, weight)
             if not self.by_ride:
-                key = Key(self._bucket(start, start), self._group(park, start))
-                self._sums[key].add(day, row, samples[row.park_id], row.down, row.weighted_down)
-                self._sums[key].is_stored = True
+                found = self._sums[Key(self._bucket(start, start), self._group(park, start))]
+                found.add(day, row, samples[row.park_id], row.down, row.weighted_down)
+                found.operated = found.is_stored = True
         for ride in rides if self.by_ride else []:
             park = self.tallies.universe.parks[ride.park_id]
             key = self._ride_key(start, start, park, ride.ride_id)
@@ -383,7 +394,9 @@ class Series:
             row[name] = WEEKDAYS[key.group] if name == WEEKDAY else key.group
         row["samples"] = found.samples
         row["coverage"] = rules.rounded(rules.coverage(observed, base.open_slots), 3)
-        return row | {measure: self._measure(measure, found, base) for measure in self.question.measures}
+        for name, measure in self._measures:
+            row[name] = measure(found, base)
+        return row
 
     def _park_of(self, key: Key) -> ParkFacts | None:
         """The park that a row of a park or of a ride is of."""
@@ -396,21 +409,25 @@ class Series:
                 return universe.parks[ride.park_id]
         return None
 
-    def _measure(self, measure: str, found: _Sum, base: _Base) -> float | int | None:
-        match measure:
-            case "downtime_minutes":
-                is_known = found.operated or not self.by_ride
-                return found.down * self.tallies.interval_minutes if is_known else None
-            case "uptime_percentage":
-                return rules.rounded(rules.uptime_percentage(found.operating, found.down), 1)
-            case "shame_score":
-                if self.ride and self.ride.ride_id not in self.tallies.universe.rides:
-                    return None  # only attractions are in scores
-                days = base.weight_slots.items()
-                scores = (rules.shame_score(found.weighted_down[day], weighed, 1) for day, weighed in days)
-                return rules.rounded(rules.mean([score for score in scores if score is not None]), 1)
-            case "avg_wait_time":
-                return rules.rounded(rules.average_wait(found.wait_sum, found.wait_samples), 1)
-            case "max_wait_time":
-                return found.wait_max if found.wait_samples else None
-        return None if found.is_stored else rules.percentile(found.spread, PERCENTILES[measure])
+    @cached_property
+    def _measures(self) -> list[tuple[str, Measure]]:
+        minutes = self.tallies.interval_minutes
+        known: dict[str, Measure] = {
+            DOWNTIME: lambda found, _: found.down * minutes if found.operated else None,
+            UPTIME: lambda found, _: rules.rounded(rules.uptime_percentage(found.operating, found.down), 1),
+            SCORE: _score,
+            AVERAGE: lambda found, _: rules.rounded(rules.average_wait(found.wait_sum, found.wait_samples), 1),
+            LONGEST: lambda found, _: found.wait_max if found.wait_samples else None,
+            **{name: _percentile(percent) for name, percent in PERCENTILES.items()},
+        }
+        return [(name, known[name]) for name in self.question.measures]
+
+
+def _score(found: _Sum, base: _Base) -> float | None:
+    weighted = found.weighted_down
+    scores = [rules.shame_score(weighted.get(day, 0), weighed, 1) for day, weighed in base.weight_slots.items()]
+    return rules.rounded(rules.mean([score for score in scores if score is not None]), 1)
+
+
+def _percentile(percent: int) -> Measure:
+    return lambda found, _: None if found.is_stored else rules.percentile(found.spread, percent)
