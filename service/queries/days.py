@@ -309,8 +309,8 @@ class Tallies:
             known = self._judged_days[key] = self._judge(park, day, waits=waits)
         return known
 
-    def judged_rides(self, park: ParkFacts, day: date, ride_ids: list[int]) -> list[LocalDay]:
-        """The same of these rides, of any category."""
+    def judged_rides(self, park: ParkFacts, day: date, ride_ids: list[int] | None) -> list[LocalDay]:
+        """The same of these rides, of any category, or of all attractions; not remembered."""
         return self._judge(park, day, ride_ids, waits=False)
 
     def _judge(

@@ -38,7 +38,7 @@ from service.queries.catalog import AnyRide, ParkFacts, find_ride
 from service.queries.days import Tallies
 from service.queries.hours import as_date
 from service.queries.parts import Cells, Part, park_parts, park_slots, ride_parts
-from service.queries.tally import ParkTally, RideTally, Wanted, added
+from service.queries.tally import LocalDay, ParkTally, RideTally, Wanted, added
 
 RIDE, PARK, HOUR, WEEKDAY, NONE = GROUPS = ("ride", "park", "hour", "weekday", "none")
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -48,6 +48,7 @@ PERCENTILES = {"wait_p50": 50, "wait_p90": 90, "wait_p95": 95}
 MEASURES = (DOWNTIME, UPTIME, SCORE, AVERAGE, LONGEST, *PERCENTILES)
 
 MOST_PARK_DAYS = 600  # counted for one answer: some five seconds at production size
+MOST_ROWS_A_DAY = 100_000  # of rides, which are all held until the day is counted: some 50 MB
 HOUR_SECONDS = 3600
 UNCUT = Cells(7 * DAY_SECONDS).width  # longer than any day: cuts nothing
 
@@ -184,6 +185,13 @@ class Series:
                 f"The window is too large: {len(self._days)} days of {len(self.parks)} parks, at most {MOST_PARK_DAYS}"
                 " days of parks are counted for one answer. Ask for a shorter window, or for one park_id or ride_id."
             )
+        rides = 1 if self.ride else len(self.tallies.universe.rides)
+        rows = rides * DAY_SECONDS // (self.question.bucket or DAY_SECONDS)
+        if self.question.group_by == RIDE and rows > MOST_ROWS_A_DAY:
+            raise BadRequest(
+                f"The window is cut too fine: {rows:,} buckets of rides a day, at most {MOST_ROWS_A_DAY:,} are counted"
+                " at once. Ask for wider buckets, or for one park_id or ride_id."
+            )
 
     def _within(self, zone: str) -> list[Interval]:
         """The instants that the window means by the clocks of `zone`, on the days that something is held of, up to the
@@ -283,28 +291,32 @@ class Series:
         if not self._is_held(day):
             self._add_stored(day)
             return
+        only = None if self.ride is None else [self.ride.ride_id]
         for park in self.parks:
+            judged = self.tallies.judged_rides(park, day, only)
             for cells, inside in self._pieces(park, day):
                 if self.by_ride:
-                    self._add_rides(park, day, cells, inside)
+                    self._add_rides(park, day, judged, cells, inside)
                 else:
-                    self._add_park(park, day, cells, inside)
+                    self._add_park(park, day, judged, cells, inside)
 
-    def _add_park(self, park: ParkFacts, day: date, cells: Cells, inside: list[Interval]) -> None:
+    def _add_park(
+        self, park: ParkFacts, day: date, judged: list[LocalDay], cells: Cells, inside: list[Interval]
+    ) -> None:
         weight = self._roster_weights.get((park.park_id, day), 0)
         rides = self.tallies.universe.rides
-        for start, part in park_parts(self.tallies.judged(park, day), cells, inside, self._wanted).items():
+        for start, part in park_parts(judged, cells, inside, self._wanted).items():
             key = Key(self._bucket(cells.origin, start), self._group(park, start))
             weighted = sum(down * rides[ride_id].weight for ride_id, down in part.down.items())
             self._bases[key].add(day, part.slots, part.open_slots, weight)
             self._sums[key].add(day, part, part.samples, sum(part.down.values()), weighted)
             self._sums[key].operated = True  # of a park it is known that nothing was down
 
-    def _add_rides(self, park: ParkFacts, day: date, cells: Cells, inside: list[Interval]) -> None:
-        tallies = self.tallies
-        judged = tallies.judged_rides(park, day, [self.ride.ride_id]) if self.ride else tallies.judged(park, day)
+    def _add_rides(
+        self, park: ParkFacts, day: date, judged: list[LocalDay], cells: Cells, inside: list[Interval]
+    ) -> None:
         weight = self._roster_weights.get((park.park_id, day), 0) if self._is_scored else 0
-        known = tallies.universe.rides_of.get(park.park_id, []) if weight else []
+        known = self.tallies.universe.rides_of.get(park.park_id, []) if weight else []
         # Of a ride that operated on a day it is known that it was not down where it has no reading.
         operated = set[int]().union(*(local.seen.expected for local in judged)) if Wanted.DOWN in self._wanted else ()
         for start, (slots, open_slots) in park_slots(judged, cells, inside, known).items():
