@@ -239,11 +239,10 @@ class Tallies:
             max((ride.wait_max for ride in rides if ride.wait_max is not None), default=None),
         )
 
-    def roster_weights(self, parks: list[ParkFacts], days: tuple[date, ...]) -> dict[tuple[int, date], int]:
-        """The roster weights of parks and days: from rows where they stand, else counted."""
-        stored, raw = self._sources(Span(days, ""), parks)
-        found = {(row.park_id, row.day): row.roster_weight for source in stored for row in self._stored_parks(source)}
-        return found | {(park.park_id, day): self.roster_weight(park, day) for day, park in raw}
+    def stored_weights(self, parks: list[ParkFacts], days: tuple[date, ...]) -> dict[tuple[int, date], int]:
+        """The roster weights of those of the parks and days whose rows stand."""
+        stored, _ = self._sources(Span(days, ""), parks)
+        return {(row.park_id, row.day): row.roster_weight for source in stored for row in self._stored_parks(source)}
 
     def roster_weight(self, park: ParkFacts, day: date) -> int:
         """What the rides of the roster weigh together."""

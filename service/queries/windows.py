@@ -279,13 +279,20 @@ class Series:
 
     @property
     def _is_scored(self) -> bool:
-        """Only attractions are in scores."""
-        return self.ride is None or self.ride.ride_id in self.tallies.universe.rides
+        """Whether scores are asked for; only attractions have them."""
+        is_attraction = self.ride is None or self.ride.ride_id in self.tallies.universe.rides
+        return is_attraction and SCORE in self.question.measures
 
     @cached_property
-    def _roster_weights(self) -> dict[tuple[int, date], int]:
-        held = tuple(day for day in self._days if self._is_held(day))
-        return self.tallies.roster_weights(self.parks, held) if held and SCORE in self.question.measures else {}
+    def _stored_weights(self) -> dict[tuple[int, date], int]:
+        return self.tallies.stored_weights(self.parks, tuple(day for day in self._days if self._is_held(day)))
+
+    def _roster_weight(self, park: ParkFacts, day: date) -> int:
+        """What scores are divided by; 0 where there are none."""
+        if not self._is_scored:
+            return 0
+        known = self._stored_weights.get((park.park_id, day))
+        return self.tallies.roster_weight(park, day) if known is None else known
 
     def _add_day(self, day: date) -> None:
         if not self._is_held(day):
@@ -294,16 +301,16 @@ class Series:
         only = None if self.ride is None else [self.ride.ride_id]
         for park in self.parks:
             judged = self.tallies.judged_rides(park, day, only)
+            weight = self._roster_weight(park, day)
             for cells, inside in self._pieces(park, day):
                 if self.by_ride:
-                    self._add_rides(park, day, judged, cells, inside)
+                    self._add_rides(park, day, judged, cells, inside, weight)
                 else:
-                    self._add_park(park, day, judged, cells, inside)
+                    self._add_park(park, day, judged, cells, inside, weight)
 
     def _add_park(
-        self, park: ParkFacts, day: date, judged: list[LocalDay], cells: Cells, inside: list[Interval]
+        self, park: ParkFacts, day: date, judged: list[LocalDay], cells: Cells, inside: list[Interval], weight: int
     ) -> None:
-        weight = self._roster_weights.get((park.park_id, day), 0)
         rides = self.tallies.universe.rides
         for start, part in park_parts(judged, cells, inside, self._wanted).items():
             key = Key(self._bucket(cells.origin, start), self._group(park, start))
@@ -313,9 +320,8 @@ class Series:
             self._sums[key].operated = True  # of a park it is known that nothing was down
 
     def _add_rides(
-        self, park: ParkFacts, day: date, judged: list[LocalDay], cells: Cells, inside: list[Interval]
+        self, park: ParkFacts, day: date, judged: list[LocalDay], cells: Cells, inside: list[Interval], weight: int
     ) -> None:
-        weight = self._roster_weights.get((park.park_id, day), 0) if self._is_scored else 0
         known = self.tallies.universe.rides_of.get(park.park_id, []) if weight else []
         # Of a ride that operated on a day it is known that it was not down where it has no reading.
         operated = set[int]().union(*(local.seen.expected for local in judged)) if Wanted.DOWN in self._wanted else ()
