@@ -12,6 +12,7 @@ from cli.adoption import adopt
 from cli.data import demo, import_recording
 from cli.database import check, migrate
 from cli.jobs import aggregate
+from cli.metrics import list_jobs, metrics, recompute
 from cli.output import emit, log_to_stderr, open_for, progress, say
 from cli.serve import serve as serve_command  # `cli.serve` stays the module, which `demo` uses
 from service import VERSION, clock, config, database
@@ -69,5 +70,5 @@ def main(ctx: click.Context) -> None:
     ctx.obj = settings
 
 
-for command in (migrate, check, import_recording, demo, aggregate, serve_command, adopt):
+for command in (migrate, check, import_recording, demo, aggregate, recompute, metrics, list_jobs, serve_command, adopt):
     main.add_command(command)

@@ -1,4 +1,4 @@
-"""Commands that compute: the daily statistics."""
+"""Commands that compute: the daily statistics, and the yearly ones made of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 from cli.output import emit, open_for, progress
 from service import clock, rules
 from service.config import Settings
-from service.jobs import daily
+from service.jobs import daily, yearly
 
 
 @click.command()
@@ -21,8 +21,8 @@ from service.jobs import daily
 def aggregate(settings: Settings, through: datetime | None, dry_run: bool, as_json: bool) -> None:
     """Compute the daily statistics that are missing or no longer right.
 
-    Every finished Pacific day from the first reading's on is looked at, newest first. Nothing else is touched, so it
-    can be stopped at any moment and run again.
+    Every finished Pacific day from the first reading's on is looked at, newest first; then the statistics of their
+    years. Nothing else is touched, so it can be stopped at any moment and run again.
     """
     open_for(settings, time_limit=False)
     now = clock.now()
@@ -35,7 +35,19 @@ def aggregate(settings: Settings, through: datetime | None, dry_run: bool, as_js
     started = monotonic()
     with progress(None, "Computing days", length=len(days)) as bar:
         report = daily.aggregate(now, last, lambda _day: bar.update(1))
-    emit(as_json, _result(report), _lines(report, monotonic() - started))
+    years = _refreshed_years(now, report.days)
+    emit(as_json, _result(report) | {"years": years}, _lines(report, monotonic() - started) + _year_lines(years))
+
+
+def _refreshed_years(now: datetime, days: list[date]) -> list[int]:
+    """Refresh the years of these days, and those that a run that was stopped left behind."""
+    years = {day.year for day in days} | set(yearly.due_years(now))
+    with progress(None, "Refreshing years", length=len(years)) as bar:
+        return yearly.refresh_years(now, years, lambda _year: bar.update(1))
+
+
+def _year_lines(years: list[int]) -> list[str]:
+    return [f"Refreshed the yearly statistics of {', '.join(map(str, years))}."] if years else []
 
 
 def _result(report: daily.Report) -> dict[str, object]:

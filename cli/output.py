@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from datetime import date
 from typing import TYPE_CHECKING, Any, TypeVar, overload
@@ -63,12 +63,22 @@ def progress(items: Iterable[V], label: str, *, length: int | None = ...) -> Abs
 
 
 @overload
-def progress(items: None, label: str, *, length: int) -> AbstractContextManager[ProgressBar[int]]: ...
+def progress(
+    items: None, label: str, *, length: int, show: Callable[[Any], str | None] | None = ...
+) -> AbstractContextManager[ProgressBar[Any]]: ...
 
 
-def progress(items: Any, label: str, *, length: int | None = None) -> Any:
-    """A bar on stderr over `items`, or, with None, of `length` steps for `bar.update(n)`; nothing off a terminal."""
-    return click.progressbar(items, length=length, label=label, file=sys.stderr, hidden=not sys.stderr.isatty())
+def progress(
+    items: Any, label: str, *, length: int | None = None, show: Callable[[Any], str | None] | None = None
+) -> Any:
+    """A bar on stderr over `items`, or, with None, of `length` steps for `bar.update(n)`; nothing off a terminal.
+
+    `show`: what stands beside the bar, given the `x` of the last `bar.update(n, x)`.
+    """
+    hidden = not sys.stderr.isatty()
+    return click.progressbar(
+        items, length=length, label=label, file=sys.stderr, hidden=hidden, item_show_func=show
+    )
 
 
 def log_to_stderr(level: str) -> None:

@@ -262,7 +262,8 @@ def reading() -> Iterator[None]:
 
 def fetch(query: Query, database: Database | None = None) -> list[tuple[Any, ...]]:
     """All rows of `query` as the driver gives them: no model instances, no conversions. For bulk reads."""
-    return cast("list[tuple[Any, ...]]", list((database or db).execute(query).fetchall()))
+    with __exception_wrapper__:  # SQLite finds rows, and is interrupted, while they are read
+        return cast("list[tuple[Any, ...]]", list((database or db).execute(query).fetchall()))
 
 
 def fetch_prepared(make: Callable[..., Query], values: Sequence[int], *shape: Hashable) -> list[tuple[Any, ...]]:
@@ -273,7 +274,8 @@ def fetch_prepared(make: Callable[..., Query], values: Sequence[int], *shape: Ha
     """
     sql, parameters = _prepared(is_mysql(), make, len(values), shape)
     filled = [values[MARK - one] if type(one) is int and one <= MARK else one for one in parameters]
-    return cast("list[tuple[Any, ...]]", list(db.execute_sql(sql, filled).fetchall()))
+    with __exception_wrapper__:
+        return cast("list[tuple[Any, ...]]", list(db.execute_sql(sql, filled).fetchall()))
 
 
 def remainder(column: Field[Any] | Expression, divisor: int) -> Expression:

@@ -9,7 +9,7 @@ from factories import World
 
 from service import clock, rules
 from service.database import upsert
-from service.jobs import daily
+from service.jobs import daily, yearly
 from service.models import AggregationJobLog, DailyParkStats, DataQualityIssue, JobLease, JobStatus
 from service.models.operations import IssueType
 from service.periods import days_between
@@ -39,6 +39,7 @@ def store(now: datetime = NOW) -> World:
     world.store()
     clock.replay(now)
     daily.aggregate(now)
+    yearly.refresh_years(now)
     DailyParkStats.update({DailyParkStats.uptime_percentage: 120}).where(DailyParkStats.park_id == 1).execute()
     _store_issues(now)
     _store_jobs(now)

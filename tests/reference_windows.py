@@ -131,7 +131,7 @@ class Windows:
         self.rides = {ride.ride_id: ride for ride in rides}
         slots = [reading.slot for reading in readings]
         self.first_day = ref.pacific_date(min(slots))  # days before have gone, or never were
-        self.last_slot = min(now, max(slots))
+        self.last_slot = now
         self.others = [one for one in readings if one.ride_id not in self.days.attractions and one.slot <= now]
         self.open: dict[tuple[int, date], list[int]] = {}
         self.known: dict[tuple[int, date], dict[int, Known]] = {}

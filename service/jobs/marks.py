@@ -50,6 +50,11 @@ def raise_state(name: str, value: int) -> None:
     _write_state(name, value, Case(None, [(ServiceState.value < value, value)], ServiceState.value))
 
 
+def set_state(name: str, value: int) -> None:
+    """Store `value`, whatever is there."""
+    _write_state(name, value, value)
+
+
 def move_revisions(*, current: bool, history: bool) -> None:
     """To be called before days are marked dirty: a day that is being computed meanwhile is stored only if the
     revision is still the one it began with, so either it is not stored, or its entry is there to be marked."""

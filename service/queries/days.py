@@ -96,7 +96,8 @@ class Tallies:
         if self.first_day is None:
             return None
         first = max(self.held.start, pacific_day(self.first_day).start)
-        return Interval(first, min(self.held.end - 1 + self.step, self.now))
+        last = min(self.held.end - 1 + self.step, self.now)
+        return Interval(first, last) if first < last else None
 
     def park_days(
         self, span: Span, parks: Iterable[ParkFacts], wanted: Wanted = Wanted.ALL, *, pooled: bool = False

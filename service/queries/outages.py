@@ -77,6 +77,7 @@ def _outages(park_id: int, window: Interval, limit: int, now: datetime, ride_id:
     touching = [one for one in known if one.touches(seen)]
     return {
         "data": [_row(one) for one in touching[:limit]],
+        "total": len(touching),
         "statistics": _statistics([one for one in known if recent.has(one.start)], of_ride=ride_id is not None),
         "covered": _covered(tallies, window),
     }
@@ -127,6 +128,7 @@ def _statistics(recent: list[Episode], *, of_ride: bool) -> Row:
     return {
         "count": ended.total(),
         **{f"p{percent}_minutes": rules.percentile(ended, percent) for percent in PERCENTILES},
+        "back_within_count": sum(count for minutes, count in ended.items() if minutes >= running),
         "back_within": {str(more): rules.rounded(rules.back_within(ended, running, more), 3) for more in BACK_WITHIN},
     }
 

@@ -41,6 +41,11 @@ class Cells(NamedTuple):
     width: int
     origin: int = 0
 
+    @property
+    def shape(self) -> Cells:
+        """The same cells, said in the same way on every day: what a prepared statement is remembered by."""
+        return Cells(self.width, self.origin % self.width)
+
     def start_of(self, at: int) -> int:
         """The start of the cell that an instant lies in."""
         return at - (at - self.origin) % self.width
@@ -221,10 +226,12 @@ def _folded(
     day: LocalDay, piece: Interval, cells: Cells, wanted: Wanted, key_of: Callable[..., Any], *, by_ride: bool
 ) -> dict[Any, Counts]:
     """The readings of rows, by what of a row `key_of` takes for the key."""
-    if Wanted.SPREAD in wanted:
-        return _spread(day, fetch_slots(_spreading, day.readings, piece, day.readings.ride_ids, cells, by_ride), key_of)
+    make = _spreading if Wanted.SPREAD in wanted else _counting
+    rows = fetch_slots(make, day.readings, piece, day.readings.ride_ids, cells.shape, by_ride)
+    if make is _spreading:
+        return _spread(day, rows, key_of)
     found: dict[Any, Counts] = {}
-    for row in fetch_slots(_counting, day.readings, piece, day.readings.ride_ids, cells, by_ride):
+    for row in rows:
         add_alike(found, key_of(row), day.readings, Alike(*row[1:]))
     return found
 
@@ -282,5 +289,5 @@ def _reporting(ride_ids: list[int], slots: list[int]) -> Query:
 def _cell(cells: Cells) -> Expression:
     """The start of the cell that a reading lies in."""
     slot = RideStatusSnapshot.snapshot_time
-    start: Expression = slot - remainder(slot - cells.origin % cells.width, cells.width)
+    start: Expression = slot - remainder(slot - cells.origin, cells.width)
     return start

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import cached_property
 from math import gcd
 from typing import NamedTuple
@@ -48,9 +48,10 @@ PERCENTILES = {"wait_p50": 50, "wait_p90": 90, "wait_p95": 95}
 MEASURES = (DOWNTIME, UPTIME, SCORE, AVERAGE, LONGEST, *PERCENTILES)
 
 MOST_PARK_DAYS = 600  # counted for one answer: some five seconds at production size
+STORED_DAYS_AS_ONE = 10  # that are only read
 MOST_ROWS_A_DAY = 100_000  # of rides, which are all held until the day is counted: some 50 MB
 HOUR_SECONDS = 3600
-UNCUT = Cells(7 * DAY_SECONDS).width  # longer than any day: cuts nothing
+UNCUT = 7 * DAY_SECONDS  # longer than any day: cuts nothing
 
 
 class Question(NamedTuple):
@@ -138,7 +139,8 @@ class Series:
         if self._takes_rows:
             known += self._stored_span()
         window = Interval(self.window.start, self.window.end)
-        return Interval(known[0].start, known[-1].end).cut(window) if (known := sorted(known)) else None
+        inside = [part for span in known if (part := span.cut(window))]
+        return Interval(min(inside).start, max(part.end for part in inside)) if inside else None
 
     @property
     def zone(self) -> str:
@@ -179,8 +181,9 @@ class Series:
         return sorted(day for day in days if self._is_held(day) or self._is_whole(day))
 
     def _ensure_size(self) -> None:
-        days = len(self._days) * len(self.parks)
-        if days > MOST_PARK_DAYS:
+        held = sum(self._is_held(day) for day in self._days)
+        cost = held + (len(self._days) - held) / STORED_DAYS_AS_ONE
+        if cost * len(self.parks) > MOST_PARK_DAYS:
             raise BadRequest(
                 f"The window is too large: {len(self._days)} days of {len(self.parks)} parks, at most {MOST_PARK_DAYS}"
                 " days of parks are counted for one answer. Ask for a shorter window, or for one park_id or ride_id."
@@ -194,13 +197,13 @@ class Series:
             )
 
     def _within(self, zone: str) -> list[Interval]:
-        """The instants that the window means by the clocks of `zone`, on the days that something is held of, up to the
-        newest slot: after that nobody knows."""
+        """The instants that the window means by the clocks of `zone`, on the days that something is held of, up to now:
+        that a feed fell silent shows in what is covered."""
         if zone not in self._intervals:
             known = self.covered or Interval(0, 0)
             first = pacific_day(pacific_date(known.start)).start
             cut = self.window._replace(
-                start=max(self.window.start, first), end=min(self.window.end, self.tallies.held.end)
+                start=max(self.window.start, first), end=min(self.window.end, self.tallies.now + 1)
             )
             self._intervals[zone] = cut.intervals(zone)
         return self._intervals[zone]
@@ -210,14 +213,23 @@ class Series:
         return {}
 
     def _stored_span(self) -> list[Interval]:
-        """From the first to the last day with rows, if there is one."""
-        first, last = fetch(StatDay.select(fn.MIN(StatDay.stat_date), fn.MAX(StatDay.stat_date)))[0]
-        return [Interval(pacific_day(as_date(first)).start, pacific_day(as_date(last)).end)] if first else []
+        """From the first to the last day with rows but without readings that lies whole in the window, if any does."""
+        days = StatDay.select(fn.MIN(StatDay.stat_date), fn.MAX(StatDay.stat_date))
+        if self.tallies.first_day:
+            days = days.where(StatDay.stat_date < self.tallies.first_day)
+        first, last = fetch(days)[0]
+        if first is None:
+            return []
+        start = max(as_date(first), pacific_date(self.window.start - 1) + timedelta(days=1))
+        end = min(as_date(last), pacific_date(self.window.end) - timedelta(days=1))
+        return [Interval(pacific_day(start).start, pacific_day(end).end)] if start <= end else []
 
     @property
     def _takes_rows(self) -> bool:
         """Whether stored rows of Pacific days may stand in for readings that are gone."""
         whole = self.question.bucket in (None, DAY_SECONDS) and self.question.group_by != HOUR
+        if self.ride and self.ride.ride_id not in self.tallies.universe.rides:
+            return False  # only attractions have rows
         return whole and not self.question.by_park_clock and self.window.time_of_day is None
 
     def _is_held(self, day: date) -> bool:
@@ -375,8 +387,10 @@ class Series:
     @cached_property
     def _stored_parks(self) -> dict[date, list[ParkTally]]:
         found: dict[date, list[ParkTally]] = defaultdict(list)
-        for row in self.tallies.park_days(self._gone, self.parks):
-            found[row.day].append(row)
+        park_ids = {park.park_id for park in self.parks}
+        for row in self.tallies.stored_parks(self._gone.days):  # those with nothing observed too
+            if row.park_id in park_ids:
+                found[row.day].append(row)
         return found
 
     @cached_property

@@ -11,7 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from http import HTTPStatus
 from typing import NamedTuple, NoReturn
 from urllib.parse import parse_qsl
@@ -28,6 +28,8 @@ SHOWN_CHARACTERS = 40
 MINUTES_OF = {"m": 1, "h": 60, "d": 1440}
 LARGEST_BODY = 100 * 1024  # bytes
 YEARS = range(2000, 2100)  # of dates
+LAST_SECOND = periods.epoch(datetime(YEARS[-1], 12, 31, tzinfo=UTC))
+MOST_YEARS = 10  # in one answer
 
 
 class Refused(ServiceError):
@@ -97,8 +99,8 @@ def _finite(text: str) -> float:
 
 
 class Query:
-    """The parameters of a request. Unknown ones are ignored; a known one that is repeated is refused, and an empty one,
-    but for `weighted`."""
+    """The parameters of a request. Unknown ones are ignored; a known one that is repeated is refused, but for `year`;
+    and an empty one, but for `weighted`."""
 
     def __init__(self, text: str) -> None:
         """`text` is the query string as WSGI gives it. What cannot be decoded becomes a value that nothing accepts."""
@@ -179,7 +181,10 @@ class Query:
         value = self._one(name)
         if value is None and default is not None:
             return periods.epoch(default)
-        accepted = "an ISO 8601 instant with its offset, such as 2026-06-01T11:00:00-07:00 or 2026-06-01T18:00:00Z"
+        accepted = (
+            "an ISO 8601 instant with its offset, such as 2026-06-01T11:00:00-07:00 or 2026-06-01T18:00:00Z,"
+            f" of the years {YEARS[0]} to {YEARS[-1]}"
+        )
         if value is None:
             raise BadRequest(f"The parameter {name} is missing: use {accepted}.")
         with suppress(ValueError):
@@ -192,7 +197,9 @@ class Query:
         """`start` and `end`, half-open epoch seconds; `end` is now when it is not given."""
         start, end = self.instant("start", default_start), self.instant("end", now)
         if start >= end:
-            raise BadRequest("The start is not before the end: swap start and end, or move one of them.")
+            is_now = self._one("end") is None
+            moved = "which is now: give an end" if is_now else "swap start and end, or move one of them"
+            raise BadRequest(f"The start is not before the end{', ' if is_now else ': '}{moved}.")
         return start, end
 
     def window(self, now: datetime, default: timedelta, longest: timedelta) -> Interval:
@@ -228,6 +235,15 @@ class Query:
             raise BadRequest(f"Invalid {name} {_shown(value)}: use {accepted}.")
         return minutes * 60
 
+    def years(self, running: int) -> list[int]:
+        """The calendar years asked for, in their order; `running` where none is."""
+        values = self._all("year")
+        found = [int(value) for value in values if re.fullmatch("[0-9]{4}", value) and int(value) in YEARS]
+        if len(set(found)) < len(values) or len(found) > MOST_YEARS:
+            accepted = f"a year from {YEARS[0]} to {YEARS[-1]}, or up to {MOST_YEARS} of them, each once"
+            raise BadRequest(f"Invalid year {_shown(', '.join(values))}: use {accepted}, as year=2024&year=2025.")
+        return found or [running]
+
     def time_of_day(self, name: str) -> tuple[time, time] | None:
         """From when until when by the clock; 24:00 is the midnight that ends a day."""
         value = self._one(name)
@@ -235,20 +251,21 @@ class Query:
             return None
         found = re.fullmatch("([01][0-9]|2[0-3]):([0-5][0-9])-(?:([01][0-9]|2[0-3]):([0-5][0-9])|24:00)", value)
         if found is None or value[:5] == value[6:]:
-            accepted = "two times such as 11:30-13:45, or 22:00-02:00 past midnight"
+            accepted = "two different times such as 11:30-13:45, or 22:00-02:00 past midnight"
             raise BadRequest(f"Invalid {name} {_shown(value)}: use {accepted}.")
         hour, minute, last_hour, last_minute = (int(digits or 0) for digits in found.groups())
         return time(hour, minute), time(last_hour, last_minute)
 
-    def after(self, name: str) -> tuple[int, int] | None:
-        """Where the page before ended: two whole numbers, as an answer wrote them."""
+    def after(self, name: str, question: int) -> tuple[int, int] | None:
+        """Where the page before ended: two whole numbers, as an answer to the same `question` wrote them before its
+        number."""
         value = self._one(name)
         if value is None:
             return None
-        if not re.fullmatch(r"[0-9]{1,12}\.[0-9]{1,10}", value):
+        found = re.fullmatch(r"([0-9]{1,12})\.([0-9]{1,10})\.([0-9]{1,10})", value)
+        if found is None or int(found[3]) != question or int(found[1]) > LAST_SECOND:
             raise BadRequest(f"Invalid {name} {_shown(value)}: use the next_cursor of an answer to the same question.")
-        start, _, group = value.partition(".")
-        return int(start), int(group)
+        return int(found[1]), int(found[2])
 
     def flag(self, name: str, *, default: bool) -> bool:
         """True or false, in any case."""
@@ -267,10 +284,13 @@ class Query:
         return None if value is None else int(value)
 
     def _one(self, name: str) -> str | None:
-        values = self._values.get(name, [])
+        values = self._all(name)
         if len(values) > 1:
             raise BadRequest(f"The parameter {name} is given {len(values)} times: give it once.")
         return values[0] if values else None
+
+    def _all(self, name: str) -> list[str]:
+        return self._values.get(name, [])
 
 
 def as_day(name: str, value: object) -> date:

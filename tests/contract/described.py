@@ -77,6 +77,8 @@ def _least(parameter: dict[str, Any]) -> Any:
 
 def _some(parameter: dict[str, Any]) -> list[object]:
     schema: Schema = parameter["schema"]
+    if schema["type"] == "array":
+        return list(parameter["example"])
     if "example" in parameter:
         return [parameter["example"]]
     if schema["type"] == "integer":

@@ -112,8 +112,8 @@ def test_other_methods_are_not_allowed(operation: Operation) -> None:
 @pytest.mark.parametrize("operation", QUESTIONS, ids=named)
 def test_parameters_are_those_the_service_reads(operation: Operation, monkeypatch: pytest.MonkeyPatch) -> None:
     read: set[str] = set()
-    one = Query._one
-    monkeypatch.setattr(Query, "_one", lambda self, name: read.add(name) or one(self, name))
+    all_of = Query._all
+    monkeypatch.setattr(Query, "_all", lambda self, name: read.add(name) or all_of(self, name))
     Client(web.create_app(Settings("mysql://nobody@127.0.0.1:9/nothing"))).get(operation.query())
     assert read == set(operation.parameters)
 

@@ -15,7 +15,7 @@ from wsgi_client import Client, Response
 
 from service import clock
 from service.config import Settings
-from service.jobs import daily
+from service.jobs import daily, yearly
 from service.web import app as web
 
 PARK_TYPES = ("disney", "other", "universal")  # the last one posts no schedule
@@ -39,12 +39,14 @@ MOST = {
     "/api/openapi.json": Most(0),
     "/api/parks/downtime": Most(14, per_park=8),
     "/api/parks/waittimes": Most(14, per_park=8),
+    "/api/parks/awards": Most(12),
     "/api/parks/{park_id}/rides": Most(16),
     "/api/parks/{park_id}/details": Most(40),
     "/api/parks/{park_id}/rides/charts": Most(16),
     "/api/parks/{park_id}/outages": Most(18, per_day=3),
     "/api/rides/downtime": Most(12, per_park=8),
     "/api/rides/waittimes": Most(12, per_park=8),
+    "/api/rides/awards": Most(12),
     "/api/rides/{ride_id}/details": Most(16, per_day=2),
     "/api/rides/{ride_id}/outages": Most(18, per_day=3),
     "/api/live/status-summary": Most(12, per_park=1),
@@ -104,6 +106,7 @@ def counted(
     world.store()
     if are_stored:
         daily.aggregate(NOW)
+        yearly.refresh_years(NOW)
     clock.replay(NOW)
     client = Client(web.create_app(Settings(settings.database_url, snapshot_interval_minutes=INTERVAL)))
     client.get("/api/search/index")  # the first question finds out whether the database is ready

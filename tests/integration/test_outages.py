@@ -68,8 +68,9 @@ def test_answer_says_its_span_and_what_of_it_is_held(client: Client) -> None:
         }],
         "statistics": {
             "count": 1, "p50_minutes": 60, "p75_minutes": 60, "p90_minutes": 60,
-            "back_within": {"15": 0.0, "30": 0.0, "60": 1.0},
+            "back_within_count": 1, "back_within": {"15": 0.0, "30": 0.0, "60": 1.0},
         },
+        "total": 1,
         "span": {"start": "2025-05-12T21:00:00Z", "end": "2025-06-11T21:00:00Z", "label": "May 12 - Jun 11, 2025"},
         "covered": {"start": "2025-06-10T19:00:00Z", "end": "2025-06-11T21:00:00Z"},
         "attribution": {},
@@ -216,7 +217,7 @@ def test_statistics_are_of_ninety_days_whatever_the_window(client: Client) -> No
     for path, start in ((RIDE, None), (PARK, None), (RIDE, at(0)), (PARK, at(0, days_before(85)))):
         assert ask(client, path, at(20), start)["statistics"] == {
             "count": 5, "p50_minutes": 60, "p75_minutes": 90, "p90_minutes": 150,
-            "back_within": {"15": 0.0, "30": 0.4, "60": 0.6},
+            "back_within_count": 5, "back_within": {"15": 0.0, "30": 0.4, "60": 0.6},
         }
 
 
@@ -231,7 +232,7 @@ def test_how_soon_a_ride_is_back_that_is_down_now(client: Client) -> None:
     a_ride(HISTORY | {TODAY: "ODD"})
     found = ask(client, RIDE, at(13.2))["statistics"]  # down for an hour, as 60, 90 and 150 minutes lasted at least
     assert (found["count"], found["p50_minutes"]) == (5, 60)  # that one is not over
-    assert found["back_within"] == {"15": 0.333, "30": 0.667, "60": 0.667}
+    assert (found["back_within_count"], found["back_within"]) == (3, {"15": 0.333, "30": 0.667, "60": 0.667})
     assert ask(client, PARK, at(13.2))["statistics"]["back_within"] == {"15": 0.0, "30": 0.4, "60": 0.6}
 
 
@@ -247,7 +248,7 @@ def test_a_ride_without_outages_has_no_statistics(client: Client) -> None:
         assert found["data"] == []
         assert found["statistics"] == {
             "count": 0, "p50_minutes": None, "p75_minutes": None, "p90_minutes": None,
-            "back_within": {"15": None, "30": None, "60": None},
+            "back_within_count": 0, "back_within": {"15": None, "30": None, "60": None},
         }
 
 
@@ -425,5 +426,6 @@ def statistics(oracle: ref.Reference, known: list[ref.Outage], *, is_ride: bool)
     return {
         "count": len(ended),
         **{f"p{percent}_minutes": ended[rank - 1] if ended else None for percent, rank in ranks.items()},
+        "back_within_count": len(as_long),
         "back_within": {str(more): share for more, share in shares.items()},
     }

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from sqlite3 import OperationalError
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -173,8 +173,10 @@ def test_reading_the_rows_is_part_of_the_statement(tmp_path: Path, ticking: Cloc
     cursor = database.execute_sql(LONG.format("i"))
     assert cursor.fetchone() == (1,)
     ticking.now += 11
-    with pytest.raises(OperationalError, match="interrupted"):
-        cursor.fetchall()
+    half_read = SimpleNamespace(execute=lambda _: cursor)
+    with pytest.raises(PeeweeException, match="interrupted") as caught:
+        door.fetch(SimpleNamespace(), half_read)  # type: ignore[arg-type]
+    assert "time-out" in str(explained(caught.value))
     database.close()
 
 

@@ -73,6 +73,46 @@ def test_days_whose_readings_are_gone_are_answered_from_their_rows(client: Clien
     assert [row["wait_p50"] is None for row in percentiles] == [True] * 5 + [False] * 3
 
 
+def test_a_stored_day_on_which_nothing_was_seen_lowers_coverage(client: Client) -> None:
+    """Silent on the third day, while the other park was seen."""
+    third = RideStatusSnapshot.snapshot_time.between(at(DAYS[2], 0), at(DAYS[2], 24))
+    silent = RideStatusSnapshot.ride_id.in_((1, 2)) & third
+    RideStatusSnapshot.delete().where(silent).execute()
+    daily.aggregate(clock.now())
+    questions = [one for one in QUESTIONS if one["group_by"] in ("park", "ride", "none")]
+    before = [ask(client, DAYS[1], DAYS[3], **question)["data"] for question in questions]
+    RideStatusSnapshot.delete().where(RideStatusSnapshot.snapshot_time < at(DAYS[5], 0)).execute()
+    assert [ask(client, DAYS[1], DAYS[3], **question)["data"] for question in questions] == before
+    (row,) = ask(client, DAYS[1], DAYS[3], park_id=1, measures="downtime_minutes")["data"]
+    assert row["coverage"] == 0.667
+
+
+def test_covered_is_what_is_answered(client: Client) -> None:
+    daily.aggregate(clock.now())
+    RideStatusSnapshot.delete().where(RideStatusSnapshot.snapshot_time < at(DAYS[5], 0)).execute()
+    query = {"start": iso_utc(at(DAYS[2], 10)), "end": iso_utc(at(DAYS[4], 12))}
+    found = client.get(f"/api/analytics/series?{urlencode(query)}").json
+    assert found["covered"] == {"start": iso_utc(at(DAYS[3], 0)), "end": iso_utc(at(DAYS[4], 0))}  # the whole day
+    query["end"] = iso_utc(at(DAYS[2], 14))
+    found = client.get(f"/api/analytics/series?{urlencode(query)}").json
+    assert (found["data"], found["covered"]) == ([], {"start": None, "end": None})
+
+
+@pytest.mark.parametrize("cursor", ["1.2.3", "999999999999.0.0", "253402300800.0.0", "x", "1.2"])
+def test_a_cursor_of_nothing_is_refused(client: Client, cursor: str) -> None:
+    answer = client.get(f"/api/analytics/series?start=2025-06-02T00:00:00Z&bucket=1h&cursor={cursor}")
+    assert (answer.status, "cursor" in answer.json["error"]) == (400, True)
+
+
+def test_a_cursor_of_another_question_is_refused(client: Client) -> None:
+    cursor = ask(client, DAYS[0], DAYS[8], bucket="1h", limit=3)["next_cursor"]
+    assert ask(client, DAYS[0], DAYS[8], bucket="1h", limit=5, cursor=cursor)["success"]
+    assert "same question" in ask(client, DAYS[0], DAYS[8], bucket="30m", cursor=cursor)["error"]
+    start, group, number = cursor.split(".")
+    beyond = ask(client, DAYS[0], DAYS[8], bucket="1h", cursor=f"999999999999.{group}.{number}")
+    assert "cursor" in beyond["error"]
+
+
 def test_parts_of_days_whose_readings_are_gone_have_no_rows(client: Client) -> None:
     daily.aggregate(clock.now())
     RideStatusSnapshot.delete().where(RideStatusSnapshot.snapshot_time < at(DAYS[5], 0)).execute()

@@ -36,6 +36,21 @@ def test_a_strict_limit_is_not_clamped(value: str) -> None:
     assert [Query(text).strict_limit(50, 100) for text in ("", "limit=1", "limit=100")] == [50, 1, 100]
 
 
+def test_years_are_those_asked_for_in_their_order() -> None:
+    assert Query("").years(2025) == [2025]
+    assert Query("year=2023&year=2025&year=2024").years(2025) == [2023, 2025, 2024]
+
+
+@pytest.mark.parametrize("text", [
+    "year=", "year=1999", "year=2100", "year=02025", "year=2025.0", "year=2024,2025", "year=2024&year=x",
+    "year=2024&year=2024", "&".join(f"year={year}" for year in range(2000, 2011)), "year=" + "9" * 3000,
+])
+def test_other_years_are_refused(text: str) -> None:
+    message = refusal(text, "years", 2025)
+    assert message.startswith("Invalid year ")
+    assert message.endswith("or up to 10 of them, each once, as year=2024&year=2025.")
+
+
 def test_without_a_period_it_is_live() -> None:
     assert Query("").period() == "live"
 

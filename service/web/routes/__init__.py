@@ -7,10 +7,10 @@ a wrong parameter is refused without it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
-from service.periods import Interval, Span, days_label, iso_utc, pacific_days
+from service.periods import Interval, Span, days_label, iso_utc, pacific_date, pacific_day, pacific_days
 from service.queries import catalog
 from service.queries.rankings import Question, Standings
 from service.web.params import Request
@@ -30,6 +30,7 @@ Answer = Callable[[], Body | Table]
 
 OUTAGE_DAYS, MOST_OUTAGE_DAYS = timedelta(days=30), timedelta(days=93)
 OUTAGES, MOST_OUTAGES = 1000, 10_000
+AWARDS = 50  # rows of each year
 
 
 def ranking(question: Question, **parts: Callable[[Standings], object]) -> Body:
@@ -77,6 +78,30 @@ def listed_outages(request: Request, document: Callable[[Interval, int], Body]) 
         "attribution": catalog.attribution(now),
         "timestamp": iso_utc(now),
         **document(window, limit),
+    }
+
+
+def yearly(request: Request, most: int, awards: Callable[[list[int], int, datetime], object]) -> Answer:
+    """`awards` of the years and the number of rows asked for, in their envelope."""
+    now = request.now
+    years = request.query.years(pacific_date(now).year)
+    limit = request.query.limit(AWARDS, most)
+    return lambda: {
+        "success": True,
+        "span": span_of_years(years, now),
+        "attribution": catalog.attribution(now),
+        "data": awards(years, limit, now),
+    }
+
+
+def span_of_years(years: list[int], now: datetime) -> Body:
+    """From the beginning of the first year to the end of the last, named after all; a year that still runs ends now."""
+    start, end = pacific_day(date(min(years), 1, 1)).start, pacific_day(date(max(years), 12, 31)).end
+    is_running = pacific_date(now).year == max(years)
+    return {
+        "start": iso_utc(start),
+        "end": iso_utc(now if is_running else end),
+        "label": ", ".join(str(year) for year in years),
     }
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from itertools import chain, islice
+from zlib import crc32
 
 from service.periods import Interval, Window, iso_utc
 from service.queries import Row, catalog, windows
@@ -23,7 +25,8 @@ def series(request: Request) -> Answer:
     """What happened in a window, in buckets and by group."""
     question = _question(request)
     query = request.query
-    limit, after = query.strict_limit(DEFAULT_ROWS, MOST_ROWS), query.after("cursor")
+    limit, number = query.strict_limit(DEFAULT_ROWS, MOST_ROWS), _number(question)
+    after = query.after("cursor", number)
     echoed: Body = {
         "bucket": query.text("bucket"),
         "group_by": question.group_by,
@@ -32,7 +35,14 @@ def series(request: Request) -> Answer:
     }
     if query.choice("format", FORMATS, JSON) == CSV:
         return lambda: _table(Series(question))
-    return lambda: echoed | _page(Series(question), limit, Key(*after) if after else None)
+    return lambda: echoed | _page(Series(question), limit, Key(*after) if after else None, number)
+
+
+def _number(question: Question) -> int:
+    """Tells questions apart whose rows do not follow each other. Of two pages the end may differ, which is now."""
+    window = question.window._replace(end=0, weekdays=None)
+    weekdays = sorted(question.window.weekdays or ())
+    return crc32(repr((question._replace(window=window, now=datetime.min, measures=()), weekdays)).encode())
 
 
 def _question(request: Request) -> Question:
@@ -55,14 +65,14 @@ def _window(query: Query, request: Request) -> Window:
     return Window(start, end, query.time_of_day("time_of_day"), weekdays if len(weekdays) < len(WEEKDAYS) else None)
 
 
-def _page(found: Series, limit: int, after: Key | None) -> Body:
+def _page(found: Series, limit: int, after: Key | None, number: int) -> Body:
     rows = list(islice(found.rows(after), limit + 1))
     window, covered = found.window, found.covered
     last = rows[limit - 1][0] if len(rows) > limit else None
     return {
         "success": True,
         "data": [row for _, row in rows[:limit]],
-        "next_cursor": f"{last.start}.{last.group}" if last else None,
+        "next_cursor": f"{last.start}.{last.group}.{number}" if last else None,
         "span": span_of_window(Interval(window.start, window.end)),
         "covered": {
             "start": iso_utc(covered.start) if covered else None,

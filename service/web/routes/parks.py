@@ -3,11 +3,12 @@
 from collections.abc import Callable
 
 from service.queries import catalog, rankings, roster
+from service.queries.awards import park_awards
 from service.queries.details import CHARTS, DOWNTIME, park_details, rides_chart
 from service.queries.outages import park_outages
 from service.queries.rankings import Question, Standings
 from service.web.params import PERIODS, Request
-from service.web.routes import Answer, Body, listed_outages, page, ranking
+from service.web.routes import Answer, Body, listed_outages, page, ranking, yearly
 
 DEFAULT_ROWS, MOST_ROWS = 50, 100
 CHART_PERIODS = tuple(period for period in PERIODS if period != "live")
@@ -32,6 +33,11 @@ def waittimes(request: Request) -> Answer:
     period, park_filter = query.period(), query.filter()
     question = Question(period, park_filter, "avg_wait_minutes", query.limit(DEFAULT_ROWS, MOST_ROWS), request.now)
     return lambda: ranking(question, data=rankings.parks_by_wait)
+
+
+def awards(request: Request) -> Answer:
+    """The parks of one or more calendar years by shame score, worst first."""
+    return yearly(request, MOST_ROWS, park_awards)
 
 
 def rides(request: Request) -> Answer:

@@ -1,11 +1,12 @@
 """Rankings of rides, and the page of one."""
 
 from service.queries import rankings
+from service.queries.awards import ride_awards
 from service.queries.rankings import Question
 from service.queries.outages import ride_outages
 from service.queries.ride_details import RideSpan, ride_details
 from service.web.params import PERIODS, Request
-from service.web.routes import Answer, Body, listed_outages, page, ranking
+from service.web.routes import Answer, Body, listed_outages, page, ranking, yearly
 
 DEFAULT_ROWS, MOST_ROWS = 100, 200
 
@@ -27,6 +28,11 @@ def waittimes(request: Request) -> Answer:
     park_filter = query.filter()
     question = Question(mode, park_filter, "avg_wait_minutes", query.limit(DEFAULT_ROWS, MOST_ROWS), request.now)
     return lambda: ranking(question, data=rankings.rides_by_wait) | {"period": period, "mode": mode}
+
+
+def awards(request: Request) -> Answer:
+    """The rides of one or more calendar years by hours down, worst first."""
+    return yearly(request, MOST_ROWS, ride_awards)
 
 
 def details(request: Request) -> Answer:
