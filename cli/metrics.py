@@ -15,7 +15,7 @@ from service.config import Settings
 from service.jobs import daily, joblog, yearly
 from service.jobs import versions as versions_job
 from service.periods import iso_utc
-from service.queries import versions
+from service.queries import state, versions
 from service.queries.catalog import universe
 
 DAY = click.DateTime(["%Y-%m-%d"])
@@ -62,7 +62,7 @@ def recompute(
             bar.update(1, (done, day, monotonic() - started))
 
         done = daily.recompute(days, now, version, force=force, dry_run=dry_run, progress=step)
-    years = set() if dry_run or version > versions.active_version() else {day.year for day in done.days}
+    years = set() if dry_run or version > state.active_version() else {day.year for day in done.days}
     result = _result(done, version, dry_run) | {"years": yearly.refresh_years(now, years)}
     _warn(result)
     emit(as_json, result, _lines(done, version, dry_run, monotonic() - started))

@@ -14,7 +14,7 @@ from service.models import DailyParkStats, DailyStats, MetricsVersion, StatDay, 
 from service.queries import state
 from service.queries.days import ADOPTED_VERSION
 from service.queries.hours import as_date
-from service.queries.versions import active_version, clean_days
+from service.queries.versions import clean_days
 
 SOME_DAYS = 3  # of those that stand in the way are named
 DAILY = (DailyStats, DailyParkStats, StatDay)
@@ -79,7 +79,7 @@ def drop(version: int) -> int:
 
 
 def _ensure_not_active(version: int) -> None:
-    if version == active_version():
+    if version == state.active_version():
         raise BadRequest(f"Version {version} is the active one: promote another first, `cli metrics promote V`.")
 
 
@@ -103,7 +103,7 @@ def _left_without(version: int, days: Collection[date]) -> list[date]:
     others = StatDay.select(StatDay.stat_date).where(
         StatDay.stat_date.between(min(days), max(days)),
         StatDay.metrics_version != version,
-        StatDay.metrics_version <= active_version(),
+        StatDay.metrics_version <= state.active_version(),
         ~StatDay.dirty,
     )
     return sorted(set(days) - {as_date(found) for (found,) in fetch(others)})

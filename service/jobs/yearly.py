@@ -18,6 +18,7 @@ from service.jobs.marks import atomically, locked_revision
 from service.models import DailyParkStats, DailyStats, StatDay, YearlyParkStats, YearlyRideStats
 from service.models.base import rows
 from service.periods import Span, days_between, pacific_date
+from service.queries import state
 from service.queries.days import Stored, Tallies, held_by
 from service.queries.hours import as_date
 from service.queries.tally import ParkTally
@@ -87,7 +88,7 @@ def refresh_years(
     wanted = sorted(set(due_years(now) if years is None else years), reverse=True)
     for year in wanted:
         first, last = date(year, 1, 1), date(year, 12, 31)
-        with logged("yearly", now, start=first, end=last, metrics_version=Tallies(now).version) as run:
+        with logged("yearly", now, start=first, end=last, metrics_version=state.active_version()) as run:
             run.rows_processed = _refresh(year, now)
         if progress:
             progress(year)
@@ -97,7 +98,7 @@ def refresh_years(
 def due_years(now: datetime) -> list[int]:
     """The years with stored days newer than their rows at the active version, or without rows, or that are over and
     not complete."""
-    version = Tallies(now).version
+    version = state.active_version()
     newest = _newest_days(version)
     made = _made_years(version)
     running = pacific_date(now).year

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
 from decimal import Decimal
 from fractions import Fraction
 from itertools import islice, takewhile
@@ -15,9 +14,8 @@ from peewee import ModelSelect, fn
 from service import rules
 from service.models import YearlyParkStats, YearlyRideStats
 from service.models.base import rows
-from service.queries import Row
-from service.queries.catalog import Universe, ride_page
-from service.queries.days import Tallies
+from service.queries import Row, state
+from service.queries.catalog import Universe, park_columns, ride_columns, universe
 from service.queries.rankings import shows
 from service.queries.trends import WAIT_PLACES
 
@@ -41,18 +39,18 @@ class _Year(NamedTuple):
         return None if self.shame_score is None else Fraction(str(self.shame_score))
 
 
-def park_awards(years: Iterable[int], limit: int, now: datetime) -> list[Row]:
+def park_awards(years: Iterable[int], limit: int) -> list[Row]:
     """The parks of each year by shame score, worst first; those whose score is 0.0 are left out.
 
     An entry a year, as given: year, is_complete, data (rows: rank, park_id, shame_score, ...). A year that runs, or
     whose days are not all final, is not complete; one without statistics has no rows.
     """
-    return _awards(YearlyParkStats, YearlyParkStats.park, _park_rows, years, limit, now)
+    return _awards(YearlyParkStats, YearlyParkStats.park, _park_rows, years, limit)
 
 
-def ride_awards(years: Iterable[int], limit: int, now: datetime) -> list[Row]:
+def ride_awards(years: Iterable[int], limit: int) -> list[Row]:
     """The same of attractions by hours down."""
-    return _awards(YearlyRideStats, YearlyRideStats.ride, _ride_rows, years, limit, now)
+    return _awards(YearlyRideStats, YearlyRideStats.ride, _ride_rows, years, limit)
 
 
 def _awards(
@@ -61,12 +59,10 @@ def _awards(
     listed: Callable[[list[_Year], Universe], Iterator[Row]],
     years: Iterable[int],
     limit: int,
-    now: datetime,
 ) -> list[Row]:
-    tallies = Tallies(now)
-    wanted = list(years)
+    everyone, wanted = universe(), list(years)
     found: dict[int, list[_Year]] = defaultdict(list)
-    for row in rows(_stored_years(stats, entity, wanted, tallies.version), _Year):
+    for row in rows(_stored_years(stats, entity, wanted, state.active_version()), _Year):
         found[row.year].append(row)
     return [
         {
@@ -74,7 +70,7 @@ def _awards(
             "is_complete": bool(found[year]) and all(row.is_complete for row in found[year]),
             "data": [
                 {"rank": rank} | row
-                for rank, row in enumerate(islice(listed(found[year], tallies.universe), limit), start=1)
+                for rank, row in enumerate(islice(listed(found[year], everyone), limit), start=1)
             ],
         }
         for year in wanted
@@ -104,41 +100,24 @@ def _stored_years(
     ).join(best, on=((stats.year == best.c.best_year) & (stats.metrics_version == best.c.best_version)))
 
 
-def _park_rows(found: list[_Year], universe: Universe) -> Iterator[Row]:
+def _park_rows(found: list[_Year], known: Universe) -> Iterator[Row]:
     scored = [(row, row.score) for row in found if row.score is not None and shows(row.score, 1)]
     for row, score in sorted(scored, key=lambda pair: (-pair[1], pair[0].entity_id)):
-        park = universe.parks[row.entity_id]
-        yield {
-            "park_id": park.park_id,
-            "park_name": park.name,
-            "location": park.location,
-            "queue_times_id": park.queue_times_id,
-            "queue_times_url": park.queue_times_url,
+        yield park_columns(known.parks[row.entity_id]) | {
             "shame_score": rules.rounded(score, 1),
             "total_downtime_hours": rules.rounded(_hours(row), 2),
         } | _common(row)
 
 
-def _ride_rows(found: list[_Year], universe: Universe) -> Iterator[Row]:
+def _ride_rows(found: list[_Year], known: Universe) -> Iterator[Row]:
     # A ride that is no attraction any more is in no list, though its days are in those of its park.
-    rides = [row for row in found if row.entity_id in universe.rides]
+    rides = [row for row in found if row.entity_id in known.rides]
     rides.sort(key=lambda row: (-row.total_downtime_minutes, row.entity_id))
     # Only as far as is asked for: thousands of exact hours take longer than reading them.
     for row in takewhile(lambda row: shows(_hours(row), 2), rides):
-        ride = universe.rides[row.entity_id]
-        park = universe.parks[ride.park_id]
-        yield {
-            "ride_id": ride.ride_id,
-            "ride_name": ride.name,
-            "park_id": park.park_id,
-            "park_name": park.name,
-            "location": park.location,
-            "tier": ride.tier,
-            "queue_times_id": ride.queue_times_id,
-            "park_queue_times_id": park.queue_times_id,
-            "queue_times_url": ride_page(park, ride),
-            "downtime_hours": rules.rounded(_hours(row), 2),
-        } | _common(row)
+        ride = known.rides[row.entity_id]
+        hours: Row = {"downtime_hours": rules.rounded(_hours(row), 2)}
+        yield ride_columns(known.parks[ride.park_id], ride) | hours | _common(row)
 
 
 def _hours(row: _Year) -> Fraction:

@@ -165,6 +165,32 @@ def ride_page(park: ParkFacts, ride: RideFacts) -> str | None:
     return f"{park.queue_times_url}/rides/{ride.queue_times_id}"
 
 
+def park_columns(park: ParkFacts) -> dict[str, object]:
+    """What a list says of a park itself."""
+    return {
+        "park_id": park.park_id,
+        "park_name": park.name,
+        "location": park.location,
+        "queue_times_id": park.queue_times_id,
+        "queue_times_url": park.queue_times_url,
+    }
+
+
+def ride_columns(park: ParkFacts, ride: RideFacts) -> dict[str, object]:
+    """What a list says of a ride of `park` itself."""
+    return {
+        "ride_id": ride.ride_id,
+        "ride_name": ride.name,
+        "park_id": park.park_id,
+        "park_name": park.name,
+        "location": park.location,
+        "tier": ride.tier,
+        "queue_times_id": ride.queue_times_id,
+        "park_queue_times_id": park.queue_times_id,
+        "queue_times_url": ride_page(park, ride),
+    }
+
+
 def searchable_parks() -> list[dict[str, object]]:
     """The active parks by name, as the search index has them: id, name, location, type, url."""
     return [

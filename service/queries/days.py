@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 from peewee import Expression, fn
 
 from service import rules
-from service.config import DEFAULT_INTERVAL_MINUTES
 from service.database import among, fetch
 from service.models import DailyParkStats, DailyStats, RideStatusSnapshot, StatDay
 from service.models.base import rows
@@ -75,9 +74,9 @@ class Tallies:
         self.only = None if only is None else (only,)
         self.recount = recount
         self.universe = universe(only)
-        self.version = version or state.get_state(state.ACTIVE_VERSION) or rules.METRICS_VERSION
+        self.version = version or state.active_version()
         self.least_version = version or 0  # what is computed must not rest on rows of older rules
-        self.interval_minutes = state.get_state(state.INTERVAL) or DEFAULT_INTERVAL_MINUTES
+        self.interval_minutes = state.interval_minutes()
         self.step = self.interval_minutes * 60
         self.revision = state.get_state(state.REVISION_HISTORY) or 0
         self.first_day = first_whole_day()

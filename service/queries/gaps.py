@@ -6,14 +6,11 @@ from collections.abc import Iterator
 from datetime import date
 from typing import NamedTuple
 
-from peewee import Query
-
 from service import rules
-from service.models import RideStatusSnapshot
 from service.periods import Interval, local_days, pacific_day
 from service.queries.catalog import ParkFacts
 from service.queries.days import Tallies
-from service.queries.tally import Readings, fetch_slots, picked
+from service.queries.tally import Readings, observed_slots
 
 
 class Gap(NamedTuple):
@@ -48,14 +45,9 @@ def _park_gaps(tallies: Tallies, park: ParkFacts, span: Interval) -> Iterator[Ga
 
 def _silences(readings: Readings, opening: Interval) -> Iterator[Gap]:
     step = readings.step
-    observed = sorted(slot for (slot,) in fetch_slots(_observed, readings, opening, readings.ride_ids))
+    observed = sorted(observed_slots(readings, opening, readings.ride_ids))
     expected = -(-opening.start // step) * step
     for slot in [*observed, expected + readings.slots_in(opening) * step]:
         if slot - expected > rules.OUTAGE_GAP_SECONDS:
             yield Gap(readings.park.park_id, expected, slot)
         expected = slot + step
-
-
-def _observed(values: list[int]) -> Query:
-    snapshot = RideStatusSnapshot
-    return snapshot.select(snapshot.snapshot_time).where(picked(values)).distinct()

@@ -12,7 +12,7 @@ from service.periods import DAY_SECONDS, Interval, iso_utc, pacific_days
 from service.queries import Row, live
 from service.queries.catalog import ParkFacts, find_ride
 from service.queries.days import Tallies
-from service.queries.tally import LocalDay, Outage
+from service.queries.tally import Outage
 
 STATISTICS_SECONDS = 90 * DAY_SECONDS  # before now: of these outages statistics are made
 PERCENTILES = (50, 75, 90)
@@ -98,15 +98,11 @@ def _of_days(tallies: Tallies, park: ParkFacts, days: Iterable[date], ride_id: i
     """The outages of the local days that have a part in these Pacific days."""
     judged: set[int] = set()
     for day in sorted(days):
-        for local in _local_days(tallies, park, day, ride_id):
+        for local in tallies.judged_rides(park, day, None if ride_id is None else [ride_id]):
             first = local.intervals[0].start
             if first not in judged:  # west of the Pacific a local day has a part in two
                 judged.add(first)
                 yield from (outage for found in local.outages.values() for outage in found)
-
-
-def _local_days(tallies: Tallies, park: ParkFacts, day: date, ride_id: int | None) -> list[LocalDay]:
-    return tallies.judged(park, day) if ride_id is None else tallies.judged_rides(park, day, [ride_id])
 
 
 def _row(one: Episode) -> Row:

@@ -29,6 +29,7 @@ from service.queries.tally import (
     extreme,
     fetch_slots,
     kind_of,
+    observed_slots,
     picked,
 )
 
@@ -192,18 +193,13 @@ def _observed(
     if day.is_complete(piece):
         return {start: day.readings.slots_in(span) for start, span in cells.across(seen)}
     step = day.readings.step
-    reported = set(_slots(day, seen, likely[:1]))
+    reported = observed_slots(day.readings, seen, likely[:1])
     missing = [slot for slot in range(-(-seen.start // step) * step, seen.end, step) if slot not in reported]
     if len(missing) > FEW_SLOTS:
-        reported |= set(_slots(day, seen, ride_ids))
+        reported |= observed_slots(day.readings, seen, ride_ids)
     elif missing:
         reported |= {slot for (slot,) in fetch(_reporting(ride_ids, missing))}
     return Counter(map(cells.start_of, reported))
-
-
-def _slots(day: LocalDay, span: Interval, ride_ids: list[int]) -> Iterator[int]:
-    """The slots of `span` in which any of these rides has a reading."""
-    return (slot for (slot,) in fetch_slots(_listing, day.readings, span, ride_ids))
 
 
 # --- the SELECTs -----------------------------------------------------------------------------------------------------
@@ -274,10 +270,6 @@ def _spreading(values: list[int], cells: Cells, by_ride: bool) -> Query:
         .where(picked(values))
         .group_by(start, *([ride] if by_ride else []), *alike)
     )
-
-
-def _listing(values: list[int]) -> Query:
-    return RideStatusSnapshot.select(RideStatusSnapshot.snapshot_time).where(picked(values)).distinct()
 
 
 def _reporting(ride_ids: list[int], slots: list[int]) -> Query:

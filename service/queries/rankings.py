@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from service import periods, rules
 from service.periods import Span
 from service.queries import Row
-from service.queries.catalog import DISNEY_UNIVERSAL, ParkFacts, RideFacts, ride_page
+from service.queries.catalog import DISNEY_UNIVERSAL, ParkFacts, RideFacts, park_columns, ride_columns
 from service.queries.days import Tallies
 from service.queries.live import PARK_CLOSED, ParkNow, RideNow, parks_now
 from service.queries.tally import ParkTally, RideTally, Wanted
@@ -383,29 +383,13 @@ def _ride_wait(
 
 def _park_columns(asked: Standings, park: ParkFacts) -> Row:
     now = asked.live.get(park.park_id)
-    return {
-        "park_id": park.park_id,
-        "park_name": park.name,
-        "location": park.location,
-        "queue_times_id": park.queue_times_id,
-        "queue_times_url": park.queue_times_url,
-        "park_is_open": now.is_open if now else None,
-    } | _label(asked)
+    return park_columns(park) | {"park_is_open": now.is_open if now else None} | _label(asked)
 
 
 def _ride_columns(asked: Standings, facts: RideFacts) -> Row:
     park = asked.tallies.universe.parks[facts.park_id]
     park_now, now = asked.live.get(facts.park_id), _ride_now(asked, facts)
-    columns: Row = {
-        "ride_id": facts.ride_id,
-        "ride_name": facts.name,
-        "park_id": park.park_id,
-        "park_name": park.name,
-        "location": park.location,
-        "tier": facts.tier,
-        "queue_times_id": facts.queue_times_id,
-        "park_queue_times_id": park.queue_times_id,
-        "queue_times_url": ride_page(park, facts),
+    columns: Row = ride_columns(park, facts) | {
         "park_is_open": park_now.is_open if park_now else None,
         "current_is_open": _is_operating(now),
     }

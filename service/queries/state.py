@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from service import rules
+from service.config import DEFAULT_INTERVAL_MINUTES
 from service.errors import Unavailable
 from service.models import ServiceState
 
@@ -16,6 +18,16 @@ def get_state(name: str) -> int | None:
     """The stored number, or None before the first one."""
     row = ServiceState.get_or_none(ServiceState.name == name)
     return None if row is None else row.value
+
+
+def active_version() -> int:
+    """The highest version of statistics that readers take."""
+    return get_state(ACTIVE_VERSION) or rules.METRICS_VERSION
+
+
+def interval_minutes() -> int:
+    """How far apart the stored readings are, or will be."""
+    return get_state(INTERVAL) or DEFAULT_INTERVAL_MINUTES
 
 
 def ensure_interval(minutes: int) -> None:

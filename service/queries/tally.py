@@ -382,7 +382,7 @@ class LocalDay:
         if most == self.readings.slots_in(held):  # a ride that reported in every slot there is spares the second look
             seen.complete.append(piece)
             return most
-        return int(fetch_slots(_observing, self.readings, piece, self.readings.ride_ids)[0][0])
+        return len(observed_slots(self.readings, piece, self.readings.ride_ids))
 
     def _outages(self, opening: Interval) -> list[Outage]:
         seen = self.seen
@@ -471,9 +471,14 @@ def counting(values: list[int], first: list[Any], by: list[Any], *, waits: bool 
     )
 
 
+def observed_slots(readings: Readings, span: Interval, ride_ids: list[int]) -> set[int]:
+    """The slots of `span` in which any of these rides has a reading."""
+    return {slot for (slot,) in fetch_slots(_observing, readings, span, ride_ids)}
+
+
 def _observing(values: list[int]) -> Query:
     snapshot = RideStatusSnapshot
-    return snapshot.select(fn.COUNT(snapshot.snapshot_time.distinct())).where(picked(values))
+    return snapshot.select(snapshot.snapshot_time).where(picked(values)).distinct()
 
 
 def _suspects(readings: Readings, opening: Interval, ride_ids: list[int], looks: set[Look]) -> list[_Suspect]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from service import rules
 from service.queries import Row, rankings
-from service.queries.catalog import ParkFacts, RideFacts, ride_page
+from service.queries.catalog import ParkFacts, RideFacts, park_columns, ride_page
 from service.queries.rankings import ParkSpan, Standings
 from service.queries.tally import RideTally, Wanted
 
@@ -73,11 +73,7 @@ def _changed_parks(asked: Standings) -> Iterator[_Change]:
         before = asked.parks_before.get(park_id)
         trend = rankings.park_trend(span, before)
         if before is not None and trend is not None and span.uptime is not None:
-            row = _park_columns(span.park) | {
-                "queue_times_id": span.park.queue_times_id,
-                "queue_times_url": span.park.queue_times_url,
-            }
-            yield _Change(trend, park_id, row | _uptimes(asked, span, before))
+            yield _Change(trend, park_id, park_columns(span.park) | _uptimes(asked, span, before))
 
 
 def _changed_rides(asked: Standings) -> Iterator[_Change]:

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 from peewee import Case, fn
 
 from service import rules
-from service.config import DEFAULT_INTERVAL_MINUTES
 from service.database import batches, fetch
 from service.errors import BadRequest
 from service.models import DailyParkStats, DailyStats, MetricsVersion, Park, Ride, StatDay
@@ -51,16 +50,11 @@ class Sums(NamedTuple):
     score: Fraction | None = None
 
 
-def active_version() -> int:
-    """The highest version that readers take."""
-    return state.get_state(state.ACTIVE_VERSION) or rules.METRICS_VERSION
-
-
 def versions() -> list[Version]:
     """All versions that were registered or have days, the lowest first."""
     known = {row.version: row for row in MetricsVersion.select()}
     held = _held()
-    active = active_version()
+    active = state.active_version()
     found = []
     for version in sorted({*known, *held}):
         row, days = known.get(version), held.get(version, _Held(0, 0, None, None))
@@ -124,7 +118,7 @@ def _lies_in(day: date, first: date | None, last: date | None) -> bool:
 
 def _parks(version: int, days: list[date]) -> dict[int, Sums]:
     stats = DailyParkStats
-    minutes = state.get_state(state.INTERVAL) or DEFAULT_INTERVAL_MINUTES
+    minutes = state.interval_minutes()
     sums: dict[int, Sums] = defaultdict(lambda: Sums(0, 0))
     scores: dict[int, list[Fraction]] = defaultdict(list)
     columns = (stats.total_downtime_minutes, stats.operating_minutes)

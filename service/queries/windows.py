@@ -128,6 +128,7 @@ class Series:
         universe = self.tallies.universe
         self.parks = list(universe.parks.values()) if only is None else [universe.park(only)]
         self.by_ride = self.ride is not None or question.group_by == RIDE
+        self._intervals: dict[str, list[Interval]] = {}  # by zone
         self._sums: dict[Key, _Sum] = defaultdict(_Sum)
         self._bases: dict[Key, _Base] = defaultdict(_Base)
         self._ensure_size()
@@ -208,10 +209,6 @@ class Series:
             self._intervals[zone] = cut.intervals(zone)
         return self._intervals[zone]
 
-    @cached_property
-    def _intervals(self) -> dict[str, list[Interval]]:
-        return {}
-
     def _stored_span(self) -> list[Interval]:
         """From the first to the last day with rows but without readings that lies whole in the window, if any does."""
         days = StatDay.select(fn.MIN(StatDay.stat_date), fn.MAX(StatDay.stat_date))
@@ -228,9 +225,7 @@ class Series:
     def _takes_rows(self) -> bool:
         """Whether stored rows of Pacific days may stand in for readings that are gone."""
         whole = self.question.bucket in (None, DAY_SECONDS) and self.question.group_by != HOUR
-        if self.ride and self.ride.ride_id not in self.tallies.universe.rides:
-            return False  # only attractions have rows
-        return whole and not self.question.by_park_clock and self.window.time_of_day is None
+        return self._is_of_attractions and whole and not self.question.by_park_clock and self.window.time_of_day is None
 
     def _is_held(self, day: date) -> bool:
         return self.tallies.first_day is not None and day >= self.tallies.first_day
@@ -291,9 +286,13 @@ class Series:
 
     @property
     def _is_scored(self) -> bool:
-        """Whether scores are asked for; only attractions have them."""
-        is_attraction = self.ride is None or self.ride.ride_id in self.tallies.universe.rides
-        return is_attraction and SCORE in self.question.measures
+        """Whether there are scores, and they are asked for."""
+        return self._is_of_attractions and SCORE in self.question.measures
+
+    @property
+    def _is_of_attractions(self) -> bool:
+        """Only attractions have scores, and daily rows."""
+        return self.ride is None or self.ride.ride_id in self.tallies.universe.rides
 
     @cached_property
     def _stored_weights(self) -> dict[tuple[int, date], int]:

@@ -408,7 +408,7 @@ def test_parks_of_a_year_by_score(database: Any) -> None:
     world.store()
     now = at(2025, 3, 2)
     aggregate(now)
-    found = park_awards([2025, 2024, 2019], 10, now)
+    found = park_awards([2025, 2024, 2019], 10)
     assert [(one["year"], one["is_complete"], [row["park_id"] for row in one["data"]]) for one in found] == [
         (2025, False, [3, 4, 1]), (2024, True, [1]), (2019, False, []),
     ]
@@ -417,7 +417,7 @@ def test_parks_of_a_year_by_score(database: Any) -> None:
         "queue_times_url": "https://queue-times.com/parks/1", "shame_score": 2.7, "total_downtime_hours": 1.5,
         "uptime_percentage": 75.0, "avg_wait_time": 15.0, "days_operated": 1,
     }
-    assert [row["park_id"] for row in park_awards([2025], 1, now)[0]["data"]] == [3]
+    assert [row["park_id"] for row in park_awards([2025], 1)[0]["data"]] == [3]
 
 
 def test_rides_of_a_year_by_hours_down(database: Any) -> None:
@@ -428,7 +428,7 @@ def test_rides_of_a_year_by_hours_down(database: Any) -> None:
     now = at(2025, 3, 2)
     aggregate(now)
     Ride.update({Ride.category: rules.Category.SHOW}).where(Ride.ride_id == 5).execute()  # was the worst
-    (found,) = ride_awards([2025], 10, now)
+    (found,) = ride_awards([2025], 10)
     assert [(row["rank"], row["ride_id"], row["downtime_hours"]) for row in found["data"]] == [
         (1, 1, 1.0), (2, 2, 0.5), (3, 3, 0.5),
     ]
@@ -446,15 +446,15 @@ def test_awards_are_read_from_yearly_rows_at_the_highest_version_that_is_active(
     aggregate(now)
     activate(2)
     daily.compute_day(date(2025, 3, 1), now, 2)
-    assert len(park_awards([2025], 10, now)[0]["data"]) == 1  # nothing was refreshed since
+    assert len(park_awards([2025], 10)[0]["data"]) == 1  # nothing was refreshed since
     yearly.refresh_years(now)
     YearlyRideStats.update({YearlyRideStats.total_downtime_minutes: 600}).where(
         YearlyRideStats.metrics_version == 2
     ).execute()
     DailyStats.delete().execute()
-    assert [row["downtime_hours"] for row in ride_awards([2025], 10, now)[0]["data"]] == [10.0, 10.0]
+    assert [row["downtime_hours"] for row in ride_awards([2025], 10)[0]["data"]] == [10.0, 10.0]
     activate(1)
-    assert [row["downtime_hours"] for row in ride_awards([2025], 10, now)[0]["data"]] == [1.0, 0.5]
+    assert [row["downtime_hours"] for row in ride_awards([2025], 10)[0]["data"]] == [1.0, 0.5]
 
 
 def test_awards_over_http(database: Any, settings: Settings) -> None:

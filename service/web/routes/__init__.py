@@ -81,7 +81,7 @@ def listed_outages(request: Request, document: Callable[[Interval, int], Body]) 
     }
 
 
-def yearly(request: Request, most: int, awards: Callable[[list[int], int, datetime], object]) -> Answer:
+def yearly(request: Request, most: int, awards: Callable[[list[int], int], object]) -> Answer:
     """`awards` of the years and the number of rows asked for, in their envelope."""
     now = request.now
     years = request.query.years(pacific_date(now).year)
@@ -90,7 +90,7 @@ def yearly(request: Request, most: int, awards: Callable[[list[int], int, dateti
         "success": True,
         "span": span_of_years(years, now),
         "attribution": catalog.attribution(now),
-        "data": awards(years, limit, now),
+        "data": awards(years, limit),
     }
 
 
