@@ -32,8 +32,9 @@ OPTIONS = ("--innodb-log-file-size=1G",)
 
 
 @contextlib.contextmanager
-def opened(url: str | None) -> Iterator[Settings]:
-    """The database of `url`, or of a server that is ended with the context, filled and open."""
+def opened(url: str | None, days: int = DAYS) -> Iterator[Settings]:
+    """The database of `url`, or of a server that is ended with the context, filled with as many Pacific days, the
+    running one among them, and open."""
     with contextlib.ExitStack() as stack:
         if url is None:
             server = stack.enter_context(PrivateMariaDB(*OPTIONS, buffer_pool="6G"))
@@ -41,11 +42,11 @@ def opened(url: str | None) -> Iterator[Settings]:
         settings = config.Settings(database_url=url)
         database.open_database(settings, time_limit=False)
         stack.callback(database.close)
-        _fill(settings)
+        _fill(settings, days)
         yield settings
 
 
-def _fill(settings: Settings) -> None:
+def _fill(settings: Settings, days: int) -> None:
     """Simulate up to NOW; what is there already stays, so a second call is quick to see that nothing is missing."""
     schema.upgrade(settings)
     newest = RideStatusSnapshot.select().order_by(RideStatusSnapshot.snapshot_time.desc()).first()
@@ -53,12 +54,12 @@ def _fill(settings: Settings) -> None:
         _say("simulating 80 parks ...")
         started = perf_counter()
         world = World(80, 1, "production")
-        report = build_demo(world, DAYS, interval_minutes=5, now=NOW, force=True, progress=lambda done, total: None)
+        report = build_demo(world, days, interval_minutes=5, now=NOW, force=True, progress=lambda done, total: None)
         _say(f"{report.stored:,} readings of {report.rides:,} rides stored in {perf_counter() - started:.0f} s")
     missing = daily.missing_days(NOW, 1)
     if missing:
         started = perf_counter()
-        daily.aggregate(NOW, progress=lambda day: None)
+        daily.aggregate(NOW, progress=lambda done, day: None)
         _say(f"{len(missing)} days computed in {perf_counter() - started:.0f} s")
         database.db.execute_sql(f"ANALYZE TABLE {RideStatusSnapshot._meta.table_name}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from math import ceil
 from statistics import median
 from time import perf_counter
 from typing import NamedTuple
@@ -51,6 +52,11 @@ def timed(ask: Callable[[], Response], rounds: int) -> Time:
             raise SystemExit(f"{answer.status} {answer.body!r}")
     bound.query_hooks.pop()
     return Time(*min(found), median(whole for whole, _ in found), len(seen))
+
+
+def p95(times: list[Time]) -> Time:
+    """The time that 95 of a hundred do not exceed, by their best."""
+    return sorted(times)[ceil(0.95 * len(times)) - 1]
 
 
 def print_yardstick() -> None:

@@ -14,7 +14,10 @@ from cli.database import check, migrate
 from cli.jobs import aggregate
 from cli.metrics import list_jobs, metrics, recompute
 from cli.output import emit, log_to_stderr, open_for, progress, say
+from cli.perf import perf
+from cli.retention import prune
 from cli.serve import serve as serve_command  # `cli.serve` stays the module, which `demo` uses
+from cli.worker import worker
 from service import VERSION, clock, config, database
 from service.errors import ServiceError
 
@@ -65,10 +68,15 @@ def main(ctx: click.Context) -> None:
     Exit codes: 0 done, 1 partly failed, 2 bad input, 3 the database cannot be used as it is.
     """
     settings = config.load()
+    ctx.with_resource(database.asking(f"cli {ctx.invoked_subcommand}"))
     log_to_stderr(settings.log_level)
     clock.replay(settings.replay_now, tick=settings.replay_tick)
     ctx.obj = settings
 
 
-for command in (migrate, check, import_recording, demo, aggregate, recompute, metrics, list_jobs, serve_command, adopt):
+COMMANDS = (
+    migrate, check, import_recording, demo, aggregate, recompute, prune, metrics, list_jobs, worker, serve_command,
+    adopt, perf,
+)
+for command in COMMANDS:
     main.add_command(command)

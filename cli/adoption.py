@@ -8,7 +8,7 @@ from time import monotonic
 
 import click
 
-from cli.data import Bars
+from cli.data import Bars, refresh_years
 from cli.output import emit, open_for
 from service import clock
 from service.config import Settings
@@ -26,7 +26,7 @@ def adopt(settings: Settings, url: str, dry_run: bool, force: bool, as_json: boo
     """Adopt the database of the predecessor: parks, rides, schedules, readings, daily history and weather.
 
     That database is only read. What stays behind is listed with its reason. Stopped at any moment, the same command
-    goes on where it was; run again later, it brings what is new.
+    goes on where it was; run again later, it brings what is new. At its end the years of the history are computed.
     """
     started = monotonic()
     with adopting.opened(settings, url) as old:
@@ -40,14 +40,15 @@ def adopt(settings: Settings, url: str, dry_run: bool, force: bool, as_json: boo
                 force=force,
                 dry_run=dry_run,
             )
-    result = {**asdict(report), "seconds": round(monotonic() - started, 1), "dry_run": dry_run}
-    emit(as_json, result, _lines(report, monotonic() - started, dry_run))
+            years = [] if dry_run else refresh_years(clock.now(), bars)
+    result = {**asdict(report), "years": years, "seconds": round(monotonic() - started, 1), "dry_run": dry_run}
+    emit(as_json, result, _lines(report, years, monotonic() - started, dry_run))
 
 
 UNITS = {"Adopting readings": "readings", "Adopting daily history": "days"}
 
 
-def _lines(report: AdoptionReport, seconds: float, dry_run: bool) -> Iterator[str]:
+def _lines(report: AdoptionReport, years: list[int], seconds: float, dry_run: bool) -> Iterator[str]:
     yield f"Parks: {report.parks:,}. Rides: {report.rides:,}. Schedule rows: {report.schedule_rows:,}."
     yield f"Readings: {report.read:,} read, {report.superseded:,} followed by a later one in the same slot."
     if not dry_run:
@@ -57,6 +58,8 @@ def _lines(report: AdoptionReport, seconds: float, dry_run: bool) -> Iterator[st
     if report.history_days:
         days = f"{report.first_history_day} to {report.last_history_day}"
         yield f"Daily history: {report.history_days:,} days, {days}; {report.history_rows:,} rows."
+    if years:
+        yield f"Yearly statistics of {', '.join(map(str, years))} computed."
     yield f"Weather: {report.weather_observations:,} observations, {report.weather_forecasts:,} forecasts."
     yield from _left_behind(report)
     yield from report.notes

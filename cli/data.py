@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
@@ -17,7 +18,7 @@ from service import clock, database, rules, schema
 from service.config import Settings
 from service.feeds.invented import LARGEST, PRODUCTION, SCALES, SMALL
 from service.feeds.simulation import World
-from service.jobs import daily
+from service.jobs import daily, yearly
 from service.jobs.demo import Report, build_demo, ensure_no_readings
 from service.jobs.importing import ImportReport, import_folder
 from service.queries import state
@@ -90,9 +91,9 @@ def demo(
             force=force,
             progress=lambda done, total: bars.show("Simulating", done, total, "readings"),
         )
-        computed = _compute_days(bars)
-    result = {**report._asdict(), "seed": seed, "scale": scale, "days_computed": computed}
-    emit(as_json, result, _demo_lines(report, computed, monotonic() - started, settings, and_serve))
+        computed, years = _compute(bars)
+    result = {**report._asdict(), "seed": seed, "scale": scale, "days_computed": computed, "years": years}
+    emit(as_json, result, _demo_lines(report, computed, years, monotonic() - started, settings, and_serve))
     if and_serve:
         serve.start(settings, settings.host, settings.port)
 
@@ -107,21 +108,33 @@ def _open_and_migrate(settings: Settings, force: bool) -> None:
     state.ensure_interval(settings.snapshot_interval_minutes)
 
 
-def _compute_days(bars: Bars) -> int:
+def _compute(bars: Bars) -> tuple[int, list[int]]:
+    """Compute the days, then the years, that are due; how many days, and which years."""
     now = clock.now()
     total = len(daily.missing_days(now, rules.METRICS_VERSION))
     done = iter(range(1, total + 1))
-    return len(daily.aggregate(now, progress=lambda _: bars.show("Computing days", next(done, total), total)).days)
+    report = daily.aggregate(now, progress=lambda _done, _day: bars.show("Computing days", next(done, total), total))
+    return len(report.days), refresh_years(now, bars, {day.year for day in report.days})
+
+
+def refresh_years(now: datetime, bars: Bars, changed: Collection[int] = ()) -> list[int]:
+    """Refresh the statistics of the years that are due, and of these, and return them."""
+    due = {*yearly.due_years(now), *changed}
+    done = iter(range(1, len(due) + 1))
+    return yearly.refresh_years(now, due, lambda _: bars.show("Refreshing years", next(done), len(due)))
 
 
 def _demo_lines(
-    report: Report, computed: int, seconds: float, settings: Settings, and_serve: bool
+    report: Report, computed: int, years: list[int], seconds: float, settings: Settings, and_serve: bool
 ) -> Iterator[str]:
+    of_years = f", and the statistics of {', '.join(map(str, years))}" if years else ""
     yield f"{report.parks} parks with {report.rides:,} rides, {report.first_day} to {report.last_day} (Pacific days)."
     yield (
         f"{report.stored:,} readings stored, {report.replaced:,} replaced, {report.unchanged:,} unchanged;"
-        f" {computed} days computed; {seconds:.0f} s in all."
+        f" {computed} days computed{of_years}; {seconds:.0f} s in all."
     )
+    if report.expired:
+        yield f"{report.expired:,} readings past retention were left out."
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host
     yield "Next: open" if and_serve else "Next: run `cli serve`, then open"
     for path in ("", "api/parks/downtime?period=today", "api/rides/downtime?period=last_week", "api/rides/waittimes"):
@@ -179,6 +192,8 @@ def _lines(report: ImportReport, dry_run: bool) -> Iterator[str]:
     yield f"Readings: {report.read:,} read, {report.superseded:,} followed by a later one in the same slot."
     if not dry_run:
         yield f"{report.stored:,} stored, {report.replaced:,} replaced, {report.unchanged:,} unchanged."
+        if report.expired:
+            yield f"{report.expired:,} past retention: the statistics of their days are final, and they were left out."
         yield f"Schedule rows written: {report.schedule_rows:,}."
     if report.first_slot and report.last_slot:
         yield f"From {report.first_slot:%Y-%m-%d %H:%M} to {report.last_slot:%Y-%m-%d %H:%M} UTC."

@@ -264,7 +264,12 @@ def _table(model: type[Base]) -> str:
 
 def _shown(settings: Settings) -> dict[str, Any]:
     folder = schema.find_folder(settings)
-    shown = {"database_url": _masked(settings.database_url), "api_keys": len(settings.api_keys)}
+    webhook = "***" if settings.alert_webhook_url else None
+    shown = {
+        "database_url": _masked(settings.database_url),
+        "api_keys": len(settings.api_keys),
+        "alert_webhook_url": webhook,
+    }
     return {**asdict(settings), **shown, "migrations_dir": folder}
 
 

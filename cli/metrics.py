@@ -12,15 +12,26 @@ import click
 from cli.output import emit, open_for, progress, say
 from service import clock, rules
 from service.config import Settings
-from service.jobs import daily, joblog, yearly
+from service.jobs import daily, yearly
 from service.jobs import versions as versions_job
 from service.periods import iso_utc
-from service.queries import state, versions
+from service.queries import jobs, state, versions
 from service.queries.catalog import universe
 
 DAY = click.DateTime(["%Y-%m-%d"])
 MOST_DAYS = 36_500  # a century
+VERSION = click.IntRange(0, 2**31 - 1)
+LIMIT = click.IntRange(1, 1_000_000)
 PARTLY_FAILED = 1
+
+
+def _park_ids(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> frozenset[int] | None:
+    """The ids of all the lists given; None without any."""
+    try:
+        found = [int(park_id) for text in given for park_id in text.split(",")]
+    except ValueError as error:
+        raise click.BadParameter(f"{','.join(given)!r} is no list of park ids, such as 1,5,9.") from error
+    return frozenset(found) or None
 
 
 @click.command()
@@ -29,7 +40,8 @@ PARTLY_FAILED = 1
 @click.option(
     "--days", "count", type=click.IntRange(1, MOST_DAYS), help="Instead of both: the last N finished Pacific days."
 )
-@click.option("--metrics-version", type=int, help=f"Compute for this version (default: {rules.METRICS_VERSION}).")
+@click.option("--parks", metavar="IDS", multiple=True, callback=_park_ids, help="Only these parks, such as 1,5,9.")
+@click.option("--metrics-version", type=VERSION, help=f"Compute for this version (default: {rules.METRICS_VERSION}).")
 @click.option("--dry-run", is_flag=True, help="Compute and report, and write nothing.")
 @click.option("--force", is_flag=True, help="Replace also days that were computed from more readings than there are.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
@@ -39,12 +51,13 @@ def recompute(
     start_date: datetime | None,
     end_date: datetime | None,
     count: int | None,
+    parks: frozenset[int] | None,
     metrics_version: int | None,
     dry_run: bool,
     force: bool,
     as_json: bool,
 ) -> None:
-    """Compute the daily statistics of a range of days again, whether they are right or not.
+    """Compute the daily statistics of a range of days again, whether they are right or not; or those of some parks.
 
     Newest first, each day in a transaction: stopped at any moment, every day is as it was or as it should be; then the
     statistics of their years. Gaps, in which a park was open and nothing was observed, are warnings. Exit code 1 if a
@@ -55,17 +68,20 @@ def recompute(
     version = rules.METRICS_VERSION if metrics_version is None else metrics_version
     daily.ensure_computable(version)
     days = daily.days_to_recompute(now, _date(start_date), _date(end_date), count)
+    if parks is not None:
+        daily.ensure_known(parks)
+        daily.ensure_stored(days, now, version)
     started = monotonic()
     with progress(None, "Recomputing days", length=len(days), show=_shown_rate) as bar:
 
-        def step(done: daily.Recomputation, day: date) -> None:
+        def step(done: daily.Computation, day: date) -> None:
             bar.update(1, (done, day, monotonic() - started))
 
-        done = daily.recompute(days, now, version, force=force, dry_run=dry_run, progress=step)
+        done = daily.recompute(days, now, version, parks=parks, force=force, dry_run=dry_run, progress=step)
     years = set() if dry_run or version > state.active_version() else {day.year for day in done.days}
-    result = _result(done, version, dry_run) | {"years": yearly.refresh_years(now, years)}
+    result = _result(done, version, parks, dry_run) | {"years": yearly.refresh_years(now, years)}
     _warn(result)
-    emit(as_json, result, _lines(done, version, dry_run, monotonic() - started))
+    emit(as_json, result, _lines(done, version, parks, dry_run, monotonic() - started))
     if not done.is_whole:
         context.exit(PARTLY_FAILED)
 
@@ -74,7 +90,7 @@ def _date(given: datetime | None) -> date | None:
     return given.date() if given else None
 
 
-def _shown_rate(at: tuple[daily.Recomputation, date, float] | None) -> str | None:
+def _shown_rate(at: tuple[daily.Computation, date, float] | None) -> str | None:
     """What stands beside the bar, which tells the time left: the day just done, and how fast it goes."""
     if at is None:
         return None
@@ -83,18 +99,21 @@ def _shown_rate(at: tuple[daily.Recomputation, date, float] | None) -> str | Non
     return f"{day}  {rate:,.0f} readings/s"
 
 
-def _result(done: daily.Recomputation, version: int, dry_run: bool) -> dict[str, Any]:
-    parks = universe().parks if done.gaps else {}
+def _result(
+    done: daily.Computation, version: int, parks: frozenset[int] | None, dry_run: bool
+) -> dict[str, Any]:
+    known = universe().parks if done.gaps else {}
     return {
         "days": [str(day) for day in done.days],
         "rows": done.rows,
         "samples": done.samples,
         "metrics_version": version,
+        "parks": None if parks is None else sorted(parks),
         "dry_run": dry_run,
         "gaps": [
             {
                 "park_id": gap.park_id,
-                "park_name": parks[gap.park_id].name,
+                "park_name": known[gap.park_id].name,
                 "from": iso_utc(gap.start),
                 "to": iso_utc(gap.end),
                 "minutes": (gap.end - gap.start) // 60,
@@ -116,12 +135,15 @@ def _warn(result: dict[str, Any]) -> None:
         )
 
 
-def _lines(done: daily.Recomputation, version: int, dry_run: bool, seconds: float) -> Iterator[str]:
+def _lines(
+    done: daily.Computation, version: int, parks: frozenset[int] | None, dry_run: bool, seconds: float
+) -> Iterator[str]:
     yield from (f"REFUSED: {refusal}" for refusal in done.refused)
     yield from (f"FAILED: {failure.day}: {failure.error}" for failure in done.failed)
+    what = _counted(len(done.days), "day") + (f" of {daily.named(parks)}" if parks else "")
     yield (
-        f"{'Would recompute' if dry_run else 'Recomputed'} {_counted(len(done.days), 'day')} at version {version} in"
-        f" {seconds:.1f} s: {done.rows:,} rows from {done.samples:,} readings in open hours."
+        f"{'Would recompute' if dry_run else 'Recomputed'} {what} at version {version} in {seconds:.1f} s:"
+        f" {done.rows:,} rows from {done.samples:,} readings in open hours."
     )
     yield (
         f"{_counted(len(done.gaps), 'gap')}, {_counted(len(done.refused), 'day')} refused,"
@@ -162,11 +184,11 @@ def _version_line(one: versions.Version) -> str:
 
 
 @metrics.command()
-@click.argument("one", metavar="V1", type=int)
-@click.argument("other", metavar="V2", type=int)
+@click.argument("one", metavar="V1", type=VERSION)
+@click.argument("other", metavar="V2", type=VERSION)
 @click.option("--start", type=DAY, help="First Pacific day to compare (default: all that both versions have).")
 @click.option("--end", type=DAY, help="Last Pacific day to compare.")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="Parks, and rides, to list.")
+@click.option("--limit", type=LIMIT, default=20, show_default=True, help="Parks, and rides, to list.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.pass_obj
 def compare(
@@ -210,7 +232,7 @@ def _or_none(value: float | None, unit: str = "") -> str:
 
 
 @metrics.command()
-@click.argument("version", metavar="V", type=int)
+@click.argument("version", metavar="V", type=VERSION)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.pass_obj
 def promote(settings: Settings, version: int, as_json: bool) -> None:
@@ -222,12 +244,17 @@ def promote(settings: Settings, version: int, as_json: bool) -> None:
     now = clock.now()
     changed = versions_job.promote(version, now)
     years = yearly.refresh_years(now)
+    if version > rules.METRICS_VERSION:
+        say(
+            f"Warning: this release computes version {rules.METRICS_VERSION}: its new days are not of version"
+            f" {version}, and are kept from retention."
+        )
     line = f"Version {version} is active now." if changed else f"Version {version} is active already."
     emit(as_json, {"active": version, "changed": changed, "years": years}, [line])
 
 
 @metrics.command()
-@click.argument("version", metavar="V", type=int)
+@click.argument("version", metavar="V", type=VERSION)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.pass_obj
 def drop(settings: Settings, version: int, as_json: bool) -> None:
@@ -241,19 +268,19 @@ def drop(settings: Settings, version: int, as_json: bool) -> None:
 
 
 @click.command("jobs")
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="How many runs to list.")
+@click.option("--job", help="Only runs of this job: aggregate, collect, import, ...")
+@click.option("--limit", type=LIMIT, default=50, show_default=True, help="How many runs to list.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 @click.pass_obj
-def list_jobs(settings: Settings, limit: int, as_json: bool) -> None:
-    """The job log, newest first. A run whose process on this machine has ended without a word is `killed`."""
+def list_jobs(settings: Settings, job: str | None, limit: int, as_json: bool) -> None:
+    """The job log, newest first. A run that ended without a word is `killed`, and `failed` from the next run on."""
     open_for(settings, read_only=True)
-    found = joblog.runs(limit)
-    emit(as_json, {"jobs": [run._asdict() for run in found]}, _runs(found))
+    found = jobs.runs(limit, job)
+    nothing = f"No run of {job!r} is in the log." if job else "No job has run yet."
+    emit(as_json, {"jobs": [run._asdict() for run in found]}, _runs(found) if found else [nothing])
 
 
-def _runs(found: list[joblog.JobRun]) -> Iterator[str]:
-    if not found:
-        yield "No job has run yet."
+def _runs(found: list[jobs.JobRun]) -> Iterator[str]:
     for run in found:
         period = f"  {run.period_start} to {run.period_end}" if run.period_start else ""
         version = "" if run.metrics_version is None else f"  version {run.metrics_version}"

@@ -13,9 +13,14 @@ def replay(instant: datetime | None, *, tick: bool = False) -> None:
     _replay_started = datetime.now(UTC) if tick else None
 
 
+def real() -> datetime:
+    """The present instant in UTC, to the second, whatever is replayed: for leases, which other processes look at."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
 def now() -> datetime:
     """The present instant in UTC, to the second: everything stored and compared is in whole seconds."""
     if _replay_from is None:
-        return datetime.now(UTC).replace(microsecond=0)
+        return real()
     elapsed = datetime.now(UTC) - _replay_started if _replay_started else timedelta(0)
     return (_replay_from + elapsed).replace(microsecond=0)

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 from service.errors import BadRequest
 
 DEFAULT_DATABASE_URL = "sqlite:///var/hall_of_shame.db"
 DEFAULT_INTERVAL_MINUTES = 5
+METRICS_ON_MAIN: Final = "main"  # METRICS_ADDRESS: at the address of the API
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,10 @@ class Settings:
     replay_tick: bool = False
     snapshot_interval_minutes: int = DEFAULT_INTERVAL_MINUTES
     raw_retention_days: int = 90
+    weather_observation_days: int = 730
+    weather_forecast_days: int = 90
+    auto_promote: bool = True
+    alert_webhook_url: str | None = field(default=None, repr=False)
     migrations_dir: Path | None = None
     slow_query_ms: int = 1000
     sql_echo: bool = False
@@ -35,6 +41,16 @@ class Settings:
     api_keys: tuple[str, ...] = field(default=(), repr=False)
     api_rate_limit_per_hour: int = 0  # 0: no limit
     api_rate_limit_per_day: int = 0
+    metrics_address: str | None = None  # METRICS_ON_MAIN or HOST:PORT
+    prometheus_multiproc_dir: Path | None = None
+
+    @property
+    def metrics_listener(self) -> tuple[str, int] | None:
+        """Host and port of the address that the metrics have for themselves."""
+        if self.metrics_address in (None, METRICS_ON_MAIN):
+            return None
+        host, _, port = str(self.metrics_address).rpartition(":")
+        return host.strip("[]"), int(port)
 
 
 def load(environ: Mapping[str, str] | None = None) -> Settings:
@@ -48,6 +64,10 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         replay_tick=read.flag("REPLAY_TICK"),
         snapshot_interval_minutes=read.divisor_of_60("SNAPSHOT_INTERVAL_MINUTES", DEFAULT_INTERVAL_MINUTES),
         raw_retention_days=read.integer("RAW_RETENTION_DAYS", 90, 8, 100_000),
+        weather_observation_days=read.integer("WEATHER_OBSERVATION_DAYS", 730, 1, 100_000),
+        weather_forecast_days=read.integer("WEATHER_FORECAST_DAYS", 90, 1, 100_000),
+        auto_promote=read.flag("AUTO_PROMOTE", "1"),
+        alert_webhook_url=read.web_address("ALERT_WEBHOOK_URL"),
         migrations_dir=read.path("MIGRATIONS_DIR"),
         slow_query_ms=read.integer("SLOW_QUERY_MS", 1000, 0, 3_600_000),
         sql_echo=read.flag("SQL_ECHO"),
@@ -59,6 +79,8 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         api_keys=read.names("API_KEYS"),
         api_rate_limit_per_hour=read.integer("API_RATE_LIMIT_PER_HOUR", 0, 0, 999_999_999),
         api_rate_limit_per_day=read.integer("API_RATE_LIMIT_PER_DAY", 0, 0, 999_999_999),
+        metrics_address=read.metrics_address("METRICS_ADDRESS"),
+        prometheus_multiproc_dir=read.path("PROMETHEUS_MULTIPROC_DIR"),
     )
 
 
@@ -83,8 +105,26 @@ class _Reader:
         value = self.text(name, "")
         return Path(value) if value else None
 
-    def flag(self, name: str) -> bool:
-        value = self.text(name, "0").lower()
+    def web_address(self, name: str) -> str | None:
+        value = self.text(name, "")
+        if value and not re.fullmatch(r"https?://[^/\s]+\S*", value):
+            raise BadRequest(f"{name} is not an address that begins with https:// or http://.")  # it may hold a secret
+        return value or None
+
+    def metrics_address(self, name: str) -> str | None:
+        value = self.text(name, "")
+        if not value or value.lower() == METRICS_ON_MAIN:
+            return value.lower() or None
+        found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]@]+):([0-9]{1,5})", value, re.ASCII)
+        if not found or not 1 <= int(found[2]) <= 65535:
+            raise BadRequest(
+                f"{name}={value!r} is neither {METRICS_ON_MAIN!r}, the address of the API, nor one of their own such as"
+                " 127.0.0.1:9100 or [::1]:9100."
+            )
+        return value
+
+    def flag(self, name: str, default: str = "0") -> bool:
+        value = self.text(name, default).lower()
         if value not in ("0", "1", "true", "false", "yes", "no"):
             raise BadRequest(f"{name}={value!r} is not a switch: use 1 or 0.")
         return value in ("1", "true", "yes")

@@ -1,4 +1,4 @@
-"""The one door to the database: opening it, transactions, the query hook, bulk reads and upserts. Knows no table."""
+"""The one door to the database: opening it, transactions, the query log, bulk reads and upserts. Knows no table."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence, Sized
 from contextlib import contextmanager, nullcontext
-from functools import lru_cache
+from contextvars import ContextVar
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from peewee import (
@@ -34,9 +35,20 @@ from service.config import Settings
 from service.errors import BadRequest, ServiceError, Unavailable, Unreachable
 
 db = DatabaseProxy()
+# Who asks, for the query log: the template of a path, a job, a command.
+asked_by: ContextVar[str] = ContextVar("asked_by", default="nobody named")
+# While rows are read or sent: the statements of which the query log is told afterwards.
+_unfinished: ContextVar[list[_Unfinished] | None] = ContextVar("unfinished", default=None)
+_observer: ContextVar[Callable[[float], object] | None] = ContextVar("observer", default=None)
 log = logging.getLogger("service.sql")
+# At DEBUG peewee logs the values of every statement, which are nobody's business. SQL_ECHO logs statements without.
+logging.getLogger("peewee").setLevel(logging.INFO)
+
+_Unfinished = Callable[[float, int | None], None]  # given the seconds it took, and its rows
+R = TypeVar("R", bound=Sized)
 
 BATCH_ROWS = 1000
+MOST_CHARACTERS = 2000  # of a statement in the query log
 MARK = -(2**40)  # the first of the numbers that stand for values in a prepared statement, going down
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1", "")
@@ -48,11 +60,16 @@ SESSION_SQL = (
     " /*!50720 , max_execution_time = {milliseconds} , transaction_read_only = {read_only} */"
 )
 # 0 is what pymysql says of a connection that is gone already: the rollback after the error that told so.
-UNREACHABLE_CODES = {0, 1040, 2002, 2003, 2005, 2006, 2013, 2055}
+# 1047: a node of a cluster that is not ready, 1053: a server that is being stopped, 1927: it ended the connection.
+UNREACHABLE_CODES = {0, 1040, 1047, 1053, 1927, 2002, 2003, 2005, 2006, 2013, 2055}
 UNKNOWN_DATABASE = 1049
 DENIED_CODES = {1044, 1045, 1130, 1698}
 FORBIDDEN_CODES = {1142, 1143, 1227, 1370}
 TIMEOUT_CODES = {1969, 3024, 1205}
+# Another transaction was in the way: snapshot overtaken, lock time-out, deadlock, table changed by a migration.
+CONFLICT_CODES = {1020, 1205, 1213, 1412}
+
+PASSING_TEXTS = ("database is locked", "unable to open database")  # SQLite's
 
 # Of SQLite's machine, some 3 ms: how often it asks whether a statement is late. Every 10,000 costs a fifth where other
 # threads of the process compute, this nothing that could be measured.
@@ -92,6 +109,7 @@ def connect(
             " or mysql://user:password@host:port/name."
         )
     database.query_hooks.append(_query_hook(settings))
+    database.query_hooks.append(_tell_observer)
     return database
 
 
@@ -246,6 +264,32 @@ def explained(error: BaseException, named: str = "DATABASE_URL") -> ServiceError
     return ServiceError(f"The database refused a statement: {text}")
 
 
+def is_passing(error: PeeweeException) -> bool:
+    """Whether the same may succeed a little later: the database cannot be reached, or another is in the way."""
+    errors = [link for link in chain(error) if isinstance(link, PeeweeException)]
+    codes = {link.args[0] for link in errors if link.args and isinstance(link.args[0], int)}
+    texts = " ".join(str(link) for link in errors)
+    return bool(codes & (UNREACHABLE_CODES | CONFLICT_CODES)) or any(said in texts for said in PASSING_TEXTS)
+
+
+def raise_interruption(error: BaseException) -> None:
+    """Raise what told this thread to end, if that is behind `error`: raised while the driver waited for the server, it
+    costs the connection, and the loss of that then hides it."""
+    for link in chain(error):
+        if not isinstance(link, Exception):
+            raise link
+
+
+def drop_connection() -> None:
+    """End this thread's connection for good, whatever state it is in: the next query opens a new one."""
+    if db.is_closed():
+        return
+    if isinstance(db.obj, PooledMySQLDatabase):
+        db.obj.manual_close()
+    else:
+        db.close()
+
+
 def chain(error: BaseException | None) -> Iterator[BaseException]:
     """An error and those it came of, the last one first."""
     while error is not None:
@@ -262,8 +306,7 @@ def reading() -> Iterator[None]:
 
 def fetch(query: Query, database: Database | None = None) -> list[tuple[Any, ...]]:
     """All rows of `query` as the driver gives them: no model instances, no conversions. For bulk reads."""
-    with __exception_wrapper__:  # SQLite finds rows, and is interrupted, while they are read
-        return cast("list[tuple[Any, ...]]", list((database or db).execute(query).fetchall()))
+    return _all_rows(lambda: (database or db).execute(query))
 
 
 def fetch_prepared(make: Callable[..., Query], values: Sequence[int], *shape: Hashable) -> list[tuple[Any, ...]]:
@@ -274,8 +317,31 @@ def fetch_prepared(make: Callable[..., Query], values: Sequence[int], *shape: Ha
     """
     sql, parameters = _prepared(is_mysql(), make, len(values), shape)
     filled = [values[MARK - one] if type(one) is int and one <= MARK else one for one in parameters]
-    with __exception_wrapper__:
-        return cast("list[tuple[Any, ...]]", list(db.execute_sql(sql, filled).fetchall()))
+    return _all_rows(lambda: db.execute_sql(sql, filled))
+
+
+def _all_rows(execute: Callable[[], Any]) -> list[tuple[Any, ...]]:
+    def read() -> list[tuple[Any, ...]]:
+        with __exception_wrapper__:  # SQLite finds rows, and is interrupted, while they are read
+            return list(execute().fetchall())
+
+    return _counted(read)
+
+
+def _counted(work: Callable[[], R]) -> R:
+    """The rows that `work` gives. The query log tells of its statement when they are there, with their number."""
+    unfinished: list[_Unfinished] = []
+    token = _unfinished.set(unfinished)
+    started = time.perf_counter()
+    rows: int | None = None
+    try:
+        found = work()
+        rows = len(found)
+        return found
+    finally:
+        _unfinished.reset(token)
+        for tell in unfinished:
+            tell(time.perf_counter() - started, rows)
 
 
 def remainder(column: Field[Any] | Expression, divisor: int) -> Expression:
@@ -311,18 +377,41 @@ def upsert(
         laid_out = [[*(to(value) for to, value in zip(convert, row, strict=True)), *defaults] for row in batch]
         # No savepoint inside a transaction: after a deadlock MySQL has none, and going back to it would hide the error.
         with nullcontext() if db.in_transaction() else db.atomic(), __exception_wrapper__:
-            _execute_many(sql, laid_out)
+            _counted(partial(_execute_many, sql, laid_out))
         sent += len(batch)
     return sent
 
 
-def _execute_many(sql: str, rows: list[list[object]]) -> None:
-    """The driver's executemany, told to the query hooks as one statement."""
+def _execute_many(sql: str, rows: list[list[object]]) -> list[list[object]]:
+    """The driver's executemany, told to the query hooks as one statement. Returns what was sent."""
     started = time.perf_counter()
-    db.cursor().executemany(sql, rows)
-    bound = db.obj
-    for hook in bound.query_hooks if bound else ():
-        hook(QueryEvent(sql, None, time.perf_counter() - started, None))
+    failure: Exception | None = None
+    try:
+        db.cursor().executemany(sql, rows)
+        return rows
+    except Exception as error:
+        failure = error
+        raise
+    finally:
+        bound = db.obj
+        for hook in bound.query_hooks if bound else ():
+            hook(QueryEvent(sql, None, time.perf_counter() - started, failure))
+
+
+@contextmanager
+def observed(observer: Callable[[float], object]) -> Iterator[None]:
+    """Tell `observer` the seconds of each statement that this thread runs meanwhile."""
+    token = _observer.set(observer)
+    try:
+        yield
+    finally:
+        _observer.reset(token)
+
+
+def _tell_observer(event: Any) -> None:
+    observer = _observer.get()
+    if observer:
+        observer(event.duration)
 
 
 def batches(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:
@@ -337,14 +426,37 @@ def batches(rows: Iterable[Any], size: int) -> Iterator[list[Any]]:
         yield batch
 
 
-def _query_hook(settings: Settings) -> Any:
-    """Log every statement with SQL_ECHO, else the slow ones: always placeholders, never values."""
+# --- the query log ---------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def asking(who: str) -> Iterator[None]:
+    """The query log names `who` for the statements of this thread in the block."""
+    token = asked_by.set(who)
+    try:
+        yield
+    finally:
+        asked_by.reset(token)
+
+
+def _query_hook(settings: Settings) -> Callable[[Any], None]:
+    """Logs slow statements, or all with SQL_ECHO: placeholders, never values; rows only where `_counted` knows them."""
     limit = settings.slow_query_ms / 1000
 
+    def tell(event: Any, seconds: float, rows: int | None) -> None:
+        if seconds <= limit and not settings.sql_echo:
+            return
+        level, what = (logging.WARNING, "slow query") if seconds > limit else (logging.INFO, "query")
+        # Not the error, which may hold values.
+        outcome = ", failed" if event.exception else "" if rows is None else f", {rows} rows"
+        sql = event.sql[:MOST_CHARACTERS]
+        log.log(level, "%s, %.1f ms%s, asked by %s: %s", what, seconds * 1000, outcome, asked_by.get(), sql)
+
     def hook(event: Any) -> None:
-        if settings.sql_echo:
-            log.info("%.1f ms: %s", event.duration * 1000, event.sql)
-        elif event.duration > limit:
-            log.warning("slow query, %.0f ms: %s", event.duration * 1000, event.sql[:2000])
+        unfinished = _unfinished.get()
+        if unfinished is None:
+            tell(event, event.duration, None)
+        else:
+            unfinished.append(partial(tell, event))
 
     return hook

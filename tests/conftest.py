@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fake_time import FakeTime
 from mariadb import PrivateMariaDB, find_mariadbd
 
 from service import clock, schema
 from service import database as door
 from service.config import Settings
+from service.jobs import patience
 from service.schema.statements import OWN_TABLES
+from service.web.answers import Answers
 
 ENGINES = ("sqlite", "mariadb")
 NO_MARIADB = "no mariadbd on this machine: install the package mariadb-server"
@@ -56,6 +59,31 @@ def _opened(settings: Settings, *, time_limit: bool = True) -> Iterator[Any]:
         door.db.initialize(bound)
         door.close()
     clock.replay(None)
+
+
+@pytest.fixture(autouse=True)
+def _answers_end_with_their_test() -> Iterator[None]:
+    """No thread that looks at revisions meets the database of the next test."""
+    started: list[Answers] = []
+    start = Answers._ensure_threads
+
+    def remembered(answers: Answers) -> None:
+        started.append(answers)
+        start(answers)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Answers, "_ensure_threads", remembered)
+        yield
+    for answers in {id(one): one for one in started}.values():
+        answers.close()
+
+
+@pytest.fixture
+def fake_time(monkeypatch: pytest.MonkeyPatch) -> FakeTime:
+    """Waiting for the database takes no time."""
+    fake = FakeTime()
+    monkeypatch.setattr(patience, "time", fake)
+    return fake
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from service.feeds import Opening, ParkRecord, RideRecord
 from service.feeds.invented import Site, Trait, catalog
-from service.periods import Interval, local_day, local_days, pacific_day, wall_clock
+from service.periods import Interval, local_day, local_days, pacific_date, pacific_day, wall_clock
 from service.rules import Category, ParkType, ScheduleType, Status
 
 Observed = tuple[Status | None, bool | None, int | None]  # status, flag, posted wait in minutes
@@ -66,7 +66,7 @@ class World:
 
     def __init__(self, parks: int, seed: int, scale: str) -> None:
         """Raises BadRequest for a number of parks or a scale that the simulator does not have."""
-        self.seed = seed
+        self.seed, self.scale = seed, scale
         sites, self.rides = catalog(parks, seed, scale)
         self.sites = {site.record.source_id: site for site in sites}
 
@@ -152,10 +152,16 @@ class World:
 
         Slots in which the collector was off and readings that got lost are absent.
         """
-        span, step = pacific_day(day), interval_minutes * 60
+        yield from self._readings(park_id, pacific_day(day), interval_minutes * 60)
+
+    def slot_readings(self, park_id: int, slot: int, interval_minutes: int) -> Iterator[SlotReading]:
+        """The same of one slot, in epoch seconds."""
+        yield from self._readings(park_id, Interval(slot, slot + interval_minutes * 60), interval_minutes * 60)
+
+    def _readings(self, park_id: int, span: Interval, step: int) -> Iterator[SlotReading]:
         slots = range(-(-span.start // step) * step, span.end, step)
         ids = [ride.source_id for ride, _ in self.rides_of[park_id]]
-        off = self.collector_gaps(day)
+        off = self.collector_gaps(pacific_date(span.start))
         for slot, row in zip(slots, zip(*self._columns(park_id, span, step), strict=True), strict=True):
             if any(gap.start <= slot < gap.end for gap in off):
                 continue

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
-from peewee import Field, PeeweeException
+from peewee import Expression, Field, PeeweeException, fn
 
 from service import database, rules
 from service.database import fetch, reading, upsert
 from service.errors import BadRequest, ServiceError, Unreachable
-from service.jobs.joblog import logged
+from service.jobs.joblog import Run, logged, said
 from service.jobs.marks import atomically, locked_revision, move_revisions
+from service.jobs.patience import patiently
 from service.jobs.versions import register
 from service.models import DailyParkStats, DailyStats, StatDay
-from service.periods import days_between, epoch, pacific_date, settles_at
+from service.periods import days_between, epoch, iso_utc, pacific_date, pacific_day
 from service.queries import state
-from service.queries.catalog import ParkFacts, universe
-from service.queries.days import ADOPTED_VERSION, Tallies, first_whole_day
+from service.queries.catalog import ParkFacts, park_zones, universe
+from service.queries.days import ADOPTED_VERSION, LATEST_SETTLING, Stored, Tallies, first_whole_day, held_by, settled_at
 from service.queries.gaps import Gap, day_gaps
 from service.queries.hours import as_date
 from service.queries.tally import ParkTally, RideTally
@@ -69,8 +70,6 @@ RIDE_COLUMNS: list[Field[Any]] = [
 ]
 log = logging.getLogger(__name__)
 
-ERROR_CHARACTERS = 10_000  # of a job's log
-
 LEDGER_COLUMNS: list[Field[Any]] = [
     StatDay.stat_date,
     StatDay.metrics_version,
@@ -78,6 +77,27 @@ LEDGER_COLUMNS: list[Field[Any]] = [
     StatDay.computed_at,
     StatDay.dirty,
 ]
+
+
+class Task(NamedTuple):
+    """What to compute of days, and how.
+
+    `recount`: take no stored day's word for what operated before. `guarded`: raise Refused instead of replacing rows
+    that were made of more readings than there are now. `parks`: only the rows of these, of days that are stored.
+    """
+
+    version: int
+    recount: bool = False
+    guarded: bool = False
+    parks: frozenset[int] | None = None
+
+    def tallies(self, now: datetime) -> Tallies:
+        """Counts to compute from; its universe has the wanted parks only."""
+        tallies = Tallies(now, version=self.version, recount=self.recount)
+        if self.parks is not None:
+            wanted = {park_id: park for park_id, park in tallies.universe.parks.items() if park_id in self.parks}
+            tallies.universe = tallies.universe._replace(parks=wanted)
+        return tallies
 
 
 class DayStats(NamedTuple):
@@ -89,12 +109,14 @@ class DayStats(NamedTuple):
 
 
 class Refused(ServiceError):
-    """A day that stays as it is, because its statistics were made of more readings than there are now."""
+    """A day that stays as it is, because its statistics were made of more readings than there are now; or those of
+    these parks."""
 
-    def __init__(self, day: date, stored: int, samples: int) -> None:
+    def __init__(self, day: date, stored: int, samples: int, parks: Collection[int] | None = None) -> None:
+        of = f" of {named(parks)}" if parks else ""
         super().__init__(
-            f"{day} was computed from {stored:,} readings in open hours, and {samples:,} are there now: it stays as it"
-            " is; --force replaces it."
+            f"{day} was computed from {stored:,} readings{of} in open hours, and {samples:,} are there now: it stays as"
+            " it is; --force replaces it."
         )
         self.day, self.stored, self.samples = day, stored, samples
 
@@ -106,37 +128,64 @@ class Failure(NamedTuple):
     error: str
 
 
-class Report(NamedTuple):
-    """What an aggregation did: days computed, rows written, readings they were made of."""
+class Computation:
+    """What was computed, or would be: days, newest first, of how many rows and readings; the gaps in what was observed
+    on the days looked at, where they are wanted; days refused, and days that failed. `run` is its run in the log."""
 
-    days: list[date]
-    rows: int
-    samples: int
+    def __init__(self, *, with_gaps: bool = False) -> None:
+        self.days: list[date] = []
+        self.rows = 0
+        self.samples = 0
+        self.with_gaps = with_gaps
+        self.gaps: set[Gap] = set()  # one that reaches over midnight is found on both days
+        self.refused: list[Refused] = []
+        self.failed: list[Failure] = []
+        self.run: Run | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every day was computed."""
+        return not self.refused and not self.failed
+
+    def add(self, day: date, stats: DayStats) -> None:
+        """Count a day that was computed."""
+        self.days.append(day)
+        self.rows += len(stats.parks) + len(stats.rides)
+        self.samples += stats.sample_count
+
+    def end(self, run: Run) -> None:
+        """Tell the log."""
+        self.run = run
+        run.rows_processed, run.warnings = self.rows, len(self.gaps) + len(self.refused)
+        run.failure = "; ".join(f"{failure.day}: {failure.error}" for failure in self.failed) or None
+
+
+Progress: TypeAlias = "Callable[[Computation, date], None]"
+Work: TypeAlias = "Callable[[date, datetime, Task, Tallies | None], tuple[Tallies, DayStats]]"
 
 
 def aggregate(
-    now: datetime, through: date | None = None, progress: Callable[[date], None] | None = None
-) -> Report:
+    now: datetime,
+    through: date | None = None,
+    progress: Progress | None = None,
+    proceed: Callable[[], bool] = lambda: True,
+) -> Computation:
     """Compute every finished Pacific day up to `through` that is missing or dirty, newest first.
 
-    Each day is a transaction of its own: stopped at any moment, the next run goes on with what is left.
+    Each day is a transaction of its own: stopped at any moment, or when `proceed` says no, the next run goes on with
+    what is left. A day that fails does not stop the others; a database that is away is waited for.
     """
-    version = rules.METRICS_VERSION
-    days = missing_days(now, version, through)
-    if not days:
-        return Report([], 0, 0)
-    rows = samples = 0
-    with logged("aggregate", now, start=days[-1], end=days[0], metrics_version=version) as run:
-        register(version, now)
-        tallies: Tallies | None = None
-        for day in days:
-            tallies, stats = compute_day(day, now, version, tallies)
-            rows += len(stats.parks) + len(stats.rides)
-            samples += stats.sample_count
-            run.rows_processed = rows
-            if progress:
-                progress(day)
-    return Report(days, rows, samples)
+    task, done = Task(rules.METRICS_VERSION), Computation()
+    days = patiently(lambda: missing_days(now, task.version, through))
+    if not days or not proceed():
+        return done
+    with logged("aggregate", now, start=days[-1], end=days[0], metrics_version=task.version) as run:
+        patiently(lambda: register(task.version, now))
+        try:
+            _compute(done, days, compute_day, now, task, progress, proceed)
+        finally:
+            done.end(run)
+    return done
 
 
 def missing_days(now: datetime, version: int, through: date | None = None) -> list[date]:
@@ -147,93 +196,87 @@ def missing_days(now: datetime, version: int, through: date | None = None) -> li
     last = yesterday if through is None else min(through, yesterday)
     if first is None:
         return []
-    right = set(_right_days(epoch(now), version, {park.timezone for park in universe().parks.values()}))
+    right = set(_right_days(first, last, epoch(now), version))
     return [day for day in reversed(list(days_between(first, last))) if day not in right]
 
 
-def _right_days(now: int, version: int, zones: set[str]) -> Iterator[date]:
+def _right_days(first: date, last: date, now: int, version: int) -> Iterator[date]:
+    zones = park_zones()
     query = StatDay.select(StatDay.stat_date, StatDay.computed_at, StatDay.metrics_version).where(
-        StatDay.metrics_version.in_((version, ADOPTED_VERSION)), ~StatDay.dirty
+        StatDay.stat_date.between(first, last), StatDay.metrics_version.in_((version, ADOPTED_VERSION)), ~StatDay.dirty
     )
     for stat_date, computed_at, found in fetch(query):
         day = as_date(stat_date)
-        settled = max((settles_at(day, zone) for zone in zones), default=0)
         # Rows made before that are right so far: see `Tallies`. Adopted ones are not made of the readings held.
-        if computed_at >= settled or now < settled or found == ADOPTED_VERSION:
+        is_final = found == ADOPTED_VERSION or computed_at >= pacific_day(day).end + LATEST_SETTLING
+        if is_final or not computed_at < settled_at(day, zones) <= now:
             yield day
 
 
-def compute_day(
-    day: date,
-    now: datetime,
-    version: int,
-    tallies: Tallies | None = None,
-    *,
-    recount: bool = False,
-    guarded: bool = False,
-) -> tuple[Tallies, DayStats]:
+def compute_day(day: date, now: datetime, task: Task, tallies: Tallies | None = None) -> tuple[Tallies, DayStats]:
     """Compute a finished day and store its rows and its ledger entry in one transaction.
 
     `tallies` of the day computed before saves counting its neighbours again; it is dropped when readings of the past
-    were written since. Writers wait for a day only if they were faster than its first computation. `recount`: take no
-    stored day's word for what operated before. `guarded`: raise Refused instead of replacing a day that was made of
-    more readings than this one.
+    were written since. Writers wait for a day only if they were faster than its first computation.
     """
-    tallies, stats = _count_day(day, now, version, tallies, recount)
-    store = partial(_store_unless_moved, day, now, version, stats, tallies.revision, guarded)
-    if not atomically(store):
-        tallies, stats = atomically(partial(_compute_alone, day, now, version, recount, guarded))
+    tallies, stats = _count_day(day, now, task, tallies)
+    if not atomically(partial(_store_unless_moved, day, now, task, stats, tallies.revision)):
+        tallies, stats = atomically(partial(_compute_alone, day, now, task))
     tallies.forget(after=day)
     return tallies, stats
 
 
-def _count_day(
-    day: date, now: datetime, version: int, tallies: Tallies | None, recount: bool
-) -> tuple[Tallies, DayStats]:
+def _count_day(day: date, now: datetime, task: Task, tallies: Tallies | None) -> tuple[Tallies, DayStats]:
     """The rows of a day, of one view of the database; writes nothing."""
     with reading():
         if tallies is None or tallies.revision != (state.get_state(state.REVISION_HISTORY) or 0):
-            tallies = Tallies(now, version=version, recount=recount)
-        return tallies, day_stats(tallies, day, version)
+            tallies = task.tallies(now)
+        return tallies, _held_day_stats(tallies, day, task.version)
 
 
-def _store_unless_moved(
-    day: date, now: datetime, version: int, stats: DayStats, revision: int, guarded: bool
-) -> bool:
+def _store_unless_moved(day: date, now: datetime, task: Task, stats: DayStats, revision: int) -> bool:
     """Store a day that was computed at `revision`; False, and nothing written, if the past has changed since."""
     # Writers of readings move the revision before they mark days dirty: holding its row until commit means that they
     # mark this entry too, or that we see their revision here.
     if locked_revision() != revision:
         return False
-    _store_guarded(day, now, version, stats, guarded)
+    _store_guarded(day, now, task, stats)
     return True
 
 
-def _compute_alone(
-    day: date, now: datetime, version: int, recount: bool, guarded: bool
-) -> tuple[Tallies, DayStats]:
+def _compute_alone(day: date, now: datetime, task: Task) -> tuple[Tallies, DayStats]:
     """Compute and store a day while whoever writes to the past waits."""
     locked_revision()
-    tallies = Tallies(now, version=version, recount=recount)
-    stats = day_stats(tallies, day, version)
-    _store_guarded(day, now, version, stats, guarded)
+    tallies = task.tallies(now)
+    stats = _held_day_stats(tallies, day, task.version)
+    _store_guarded(day, now, task, stats)
     return tallies, stats
 
 
-def _store_guarded(day: date, now: datetime, version: int, stats: DayStats, guarded: bool) -> None:
-    if guarded:
-        _ensure_no_loss(day, version, stats.sample_count)
-    store_day(day, now, version, stats)
+def _store_guarded(day: date, now: datetime, task: Task, stats: DayStats) -> None:
+    _ensure_no_loss(day, task, stats.sample_count)
+    if task.parks is not None:
+        ensure_stored([day], now, task.version)
+    store_day(day, now, task.version, stats, task.parks)
 
 
-def _ensure_no_loss(day: date, version: int, samples: int) -> None:
-    entry = StatDay.get_or_none((StatDay.stat_date == day) & (StatDay.metrics_version == version))
-    if entry is not None and entry.sample_count > samples:
-        raise Refused(day, entry.sample_count, samples)
+def _ensure_no_loss(day: date, task: Task, samples: int) -> None:
+    if not task.guarded:
+        return
+    stored = _stored_samples(day, task.version, task.parks)
+    if stored > samples:
+        raise Refused(day, stored, samples, task.parks)
+
+
+def _held_day_stats(tallies: Tallies, day: date, version: int) -> DayStats:
+    if tallies.first_day is None or day < tallies.first_day:
+        raise ServiceError(f"{day} cannot be computed any more: its readings were removed meanwhile.")
+    return day_stats(tallies, day, version)
 
 
 def day_stats(tallies: Tallies, day: date, version: int) -> DayStats:
-    """The rows of a day from raw readings, for every active park and every other park with readings. Writes nothing."""
+    """The rows of a day from raw readings, for every active park of the universe and every other with readings. Writes
+    nothing."""
     parks: list[tuple[object, ...]] = []
     rides: list[tuple[object, ...]] = []
     samples = 0
@@ -302,42 +345,72 @@ def _ride_row(
     )
 
 
-def store_day(day: date, now: datetime, version: int, stats: DayStats) -> None:
-    """Replace a day's rows and its ledger entry; to be called in a transaction."""
-    for model in (DailyStats, DailyParkStats):
-        model.delete().where(model.stat_date == day, model.metrics_version == version).execute()
+def store_day(
+    day: date, now: datetime, version: int, stats: DayStats, parks: Collection[int] | None = None
+) -> None:
+    """Replace a day's rows and its ledger entry; to be called in a transaction.
+
+    With `parks` the rows of these only: the entry says as before when the others were computed, and whether they hold.
+    """
+    before = 0 if parks is None else _stored_samples(day, version, parks)
+    for model, park in ((DailyStats, DailyStats.park_id), (DailyParkStats, DailyParkStats.park)):
+        replaced = held_by(_rows_of(day, version, parks), model.stat_date, model.metrics_version, park)
+        model.delete().where(replaced).execute()
     upsert(DailyParkStats, PARK_COLUMNS, stats.parks, key=PARK_COLUMNS[:3])
     upsert(DailyStats, RIDE_COLUMNS, stats.rides, key=RIDE_COLUMNS[:3])
-    upsert(StatDay, LEDGER_COLUMNS, [(day, version, stats.sample_count, now, False)], key=LEDGER_COLUMNS[:2])
+    if parks is None:
+        upsert(StatDay, LEDGER_COLUMNS, [(day, version, stats.sample_count, now, False)], key=LEDGER_COLUMNS[:2])
+    else:
+        samples: Any = StatDay.sample_count + (stats.sample_count - before)
+        StatDay.update({StatDay.sample_count: samples}).where(_entry_of(day, version)).execute()
+
+
+def _rows_of(day: date, version: int, parks: Collection[int] | None) -> Stored:
+    return Stored(version, (day,), None if parks is None else tuple(sorted(parks)))
+
+
+def _entry_of(day: date, version: int) -> Expression:
+    return (StatDay.stat_date == day) & (StatDay.metrics_version == version)
+
+
+def _stored_samples(day: date, version: int, parks: Collection[int] | None) -> int:
+    """Of how many readings the stored rows of a day, or of these parks, were made; 0 without any."""
+    if parks is None:
+        query: Any = StatDay.select(StatDay.sample_count).where(_entry_of(day, version))
+    else:
+        stats, rows = DailyStats, _rows_of(day, version, parks)
+        query = stats.select(fn.SUM(stats.sample_count)).where(
+            held_by(rows, stats.stat_date, stats.metrics_version, stats.park_id)
+        )
+    return int(sum(samples or 0 for (samples,) in fetch(query)))
 
 
 # --- once more, whatever the ledger says ------------------------------------------------------------------------------
 
-Work: TypeAlias = "Callable[[date, Tallies | None], tuple[Tallies, DayStats]]"
+def named(parks: Collection[int]) -> str:
+    """`park 1`, or `parks 1, 5`."""
+    return f"park{'s' if len(parks) > 1 else ''} {', '.join(map(str, sorted(parks)))}"
 
 
-class Recomputation:
-    """What a recomputation did, or would do: days computed, newest first, of how many rows and readings; the gaps in
-    what was observed on the days looked at; days refused, and days that failed."""
+def ensure_known(parks: Collection[int]) -> None:
+    """Raise BadRequest for the id of no park."""
+    unknown = sorted(set(parks) - universe().parks.keys())
+    if unknown:
+        raise BadRequest(f"Unknown {named(unknown)}.")
 
-    def __init__(self) -> None:
-        self.days: list[date] = []
-        self.rows = 0
-        self.samples = 0
-        self.gaps: set[Gap] = set()  # one that reaches over midnight is found on both days
-        self.refused: list[Refused] = []
-        self.failed: list[Failure] = []
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether every day was computed."""
-        return not self.refused and not self.failed
-
-    def add(self, day: date, stats: DayStats) -> None:
-        """Count a day that was computed."""
-        self.days.append(day)
-        self.rows += len(stats.parks) + len(stats.rides)
-        self.samples += stats.sample_count
+def ensure_stored(days: list[date], now: datetime, version: int) -> None:
+    """Raise BadRequest, with what to do, for a day without statistics, which the rows of some parks do not make whole;
+    or with later ones: the entry would promise readings that rows of `now` have not seen."""
+    query = StatDay.select(StatDay.stat_date).where(
+        StatDay.stat_date.between(min(days), max(days)), StatDay.metrics_version == version, StatDay.computed_at <= now
+    )
+    missing = set(days) - {as_date(day) for (day,) in fetch(query)}
+    if missing:
+        raise BadRequest(
+            f"{min(missing)} has no statistics at version {version} as of {iso_utc(now)}: recompute it whole, without"
+            " --parks."
+        )
 
 
 def days_to_recompute(now: datetime, first: date | None, last: date | None, count: int | None) -> list[date]:
@@ -368,9 +441,11 @@ def _ensure_held(first: date, yesterday: date) -> None:
     if held is None or held > yesterday:
         raise BadRequest("No readings of a finished day are held: `cli import` or `cli demo` brings some.")
     if first < held:
+        is_pruned = state.get_state(state.RAW_FROM) is not None
         raise BadRequest(
             f"{first} cannot be computed again: readings of whole days are held from {held} on. Begin there"
-            f" (--start-date {held}, or --days {(yesterday - held).days + 1}), or import the readings before."
+            f" (--start-date {held}, or --days {(yesterday - held).days + 1})"
+            f"{': those before are past retention.' if is_pruned else ', or import the readings before.'}"
         )
 
 
@@ -388,58 +463,55 @@ def recompute(
     now: datetime,
     version: int,
     *,
+    parks: frozenset[int] | None = None,
     force: bool = False,
     dry_run: bool = False,
-    progress: Callable[[Recomputation, date], None] | None = None,
-) -> Recomputation:
+    progress: Progress | None = None,
+) -> Computation:
     """Compute these days anew from readings, in this order (newest first costs least), each in a transaction.
 
-    A day that fails or is refused stays as it was, and does not stop the others. `force`: replace also days that were
-    made of more readings. `dry_run`: compute and look, and write nothing. Without its database it ends with that error.
+    A day that fails or is refused stays as it was, and does not stop the others. `parks`: the rows of these only, of
+    days that are stored. `force`: replace also what was made of more readings. `dry_run`: compute and look, and write
+    nothing. Without its database it ends with that error.
     """
-    done = Recomputation()
+    done = Computation(with_gaps=True)
+    task = Task(version, recount=True, guarded=not force, parks=parks)
     if dry_run:
-        _recompute(done, days, partial(_try_day, now=now, version=version, guarded=not force), now, version, progress)
+        _compute(done, days, _try_day, now, task, progress)
         return done
     with logged("recompute", now, start=min(days), end=max(days), metrics_version=version) as run:
-        register(version, now)
-
-        def work(day: date, tallies: Tallies | None) -> tuple[Tallies, DayStats]:
-            return compute_day(day, now, version, tallies, recount=True, guarded=not force)
-
+        patiently(lambda: register(version, now))
         try:
-            _recompute(done, days, work, now, version, progress)
+            _compute(done, days, compute_day, now, task, progress)
         finally:
-            run.rows_processed, run.warnings = done.rows, len(done.gaps) + len(done.refused)
-            if done.days:  # other rules may say otherwise of them
-                atomically(partial(move_revisions, current=False, history=True))
-        if done.failed:
-            run.failure = "; ".join(f"{failure.day}: {failure.error}" for failure in done.failed)[:ERROR_CHARACTERS]
+            done.end(run)
+        if done.days:  # other rules may say otherwise of them
+            patiently(lambda: atomically(partial(move_revisions, current=False, history=True)))
     return done
 
 
-def _try_day(
-    day: date, tallies: Tallies | None, *, now: datetime, version: int, guarded: bool
-) -> tuple[Tallies, DayStats]:
+def _try_day(day: date, now: datetime, task: Task, tallies: Tallies | None) -> tuple[Tallies, DayStats]:
     """What compute_day would do, without writing."""
-    tallies, stats = _count_day(day, now, version, tallies, recount=True)
-    if guarded:
-        _ensure_no_loss(day, version, stats.sample_count)
+    tallies, stats = _count_day(day, now, task, tallies)
+    _ensure_no_loss(day, task, stats.sample_count)
     return tallies, stats
 
 
-def _recompute(
-    done: Recomputation,
+def _compute(
+    done: Computation,
     days: list[date],
     work: Work,
     now: datetime,
-    version: int,
-    progress: Callable[[Recomputation, date], None] | None,
+    task: Task,
+    progress: Progress | None,
+    proceed: Callable[[], bool] = lambda: True,
 ) -> None:
     tallies: Tallies | None = None
     for day in days:
+        if not proceed():
+            break
         try:
-            tallies = _one_day(done, day, work, tallies, now, version)
+            tallies = patiently(partial(_one_day, done, day, work, tallies, now, task))
         except Exception as error:
             done.failed.append(Failure(day, _said(error)))
             log.debug("%s could not be computed", day, exc_info=True)
@@ -449,24 +521,31 @@ def _recompute(
 
 
 def _one_day(
-    done: Recomputation, day: date, work: Work, tallies: Tallies | None, now: datetime, version: int
-) -> Tallies:
+    done: Computation, day: date, work: Work, tallies: Tallies | None, now: datetime, task: Task
+) -> Tallies | None:
+    refusal, stats = None, None
     try:
-        tallies, stats = work(day, tallies)
-        done.add(day, stats)
-    except Refused as refusal:
+        tallies, stats = work(day, now, task, tallies)
+    except Refused as found:
+        refusal = found
+    if done.with_gaps:
+        with reading():
+            tallies = tallies or task.tallies(now)
+            gaps = day_gaps(tallies, day)
+        tallies.forget(after=day)
+        done.gaps.update(gaps)
+    # Counted last: until here the day may be tried again.
+    if refusal:
         done.refused.append(refusal)
-    with reading():
-        tallies = tallies or Tallies(now, version=version, recount=True)
-        done.gaps.update(day_gaps(tallies, day))
-    tallies.forget(after=day)
+    if stats:
+        done.add(day, stats)
     return tallies
 
 
 def _said(error: Exception) -> str:
     """A failure in one sentence. Raised again where no other day could do better: the database is gone."""
     if not isinstance(error, PeeweeException):
-        return str(error) if isinstance(error, ServiceError) else f"{type(error).__name__}: {error}"
+        return said(error)
     explained = database.explained(error)
     if isinstance(explained, Unreachable):
         raise error

@@ -10,11 +10,14 @@ from typing import NamedTuple
 from service.database import db
 from service.errors import BadRequest
 from service.feeds import Opening
+from service.feeds.invented import SCALES
 from service.feeds.simulation import World
 from service.jobs.catalog import Catalog, store_catalog
+from service.jobs.marks import set_state
 from service.jobs.store import Stored, store_readings, store_schedules
 from service.models import RideStatusSnapshot
 from service.periods import days_between, epoch, last_days, pacific_date, pacific_day
+from service.queries import state
 from service.rules import Source
 
 SCHEDULED_AHEAD = timedelta(days=7)
@@ -23,7 +26,8 @@ Progress = Callable[[int, int], None]  # readings done, and readings in all; tho
 
 
 class Report(NamedTuple):
-    """What a demo put into the database. `stored` readings are new, `unchanged` ones were there already."""
+    """What a demo put into the database. `stored` readings are new, `unchanged` ones were there already, `expired` ones
+    are past retention and were left out."""
 
     parks: int
     rides: int
@@ -33,6 +37,7 @@ class Report(NamedTuple):
     stored: int
     replaced: int
     unchanged: int
+    expired: int
 
 
 def build_demo(
@@ -46,6 +51,7 @@ def build_demo(
     if not force:
         ensure_no_readings()
     dates = last_days(pacific_date(now), days)
+    _remember(world)
     catalog = store_catalog(world.parks, world.rides, now)
     openings = sum(
         store_schedules(park_id, _schedule(world, source_id, dates), now)
@@ -53,6 +59,29 @@ def build_demo(
     )
     counts = _store_days(world, catalog, dates, interval_minutes, now, progress)
     return Report(len(world.parks), len(world.rides), dates[0], dates[-1], openings, *counts)
+
+
+def known_world(now: datetime) -> tuple[World, Catalog] | None:
+    """The world that was simulated last, and its parks and rides as they are stored; None if none ever was."""
+    key = world_key()
+    if key is None:
+        return None
+    parks, seed, scale = key
+    world = World(parks, seed, SCALES[scale])
+    return world, store_catalog(world.parks, world.rides, now)
+
+
+def world_key() -> tuple[int, int, int] | None:
+    """How many parks it has, its seed, and the number of its scale."""
+    names = (state.DEMO_PARKS, state.DEMO_SEED, state.DEMO_SCALE)
+    found = state.get_states(*names)
+    return (found[names[0]], found[names[1]], found[names[2]]) if len(found) == len(names) else None
+
+
+def _remember(world: World) -> None:
+    set_state(state.DEMO_PARKS, len(world.parks))
+    set_state(state.DEMO_SEED, world.seed)
+    set_state(state.DEMO_SCALE, SCALES.index(world.scale))
 
 
 def ensure_no_readings() -> None:

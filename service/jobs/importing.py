@@ -15,6 +15,7 @@ from pathlib import Path
 from struct import Struct
 from typing import IO
 
+from service import clock
 from service.feeds import Reading, is_single_rider
 from service.feeds.csv_files import Recording, Refusal
 from service.jobs.joblog import Run, logged
@@ -37,8 +38,8 @@ class ImportReport:
     """What an import read and wrote.
 
     Of the lines of readings that were `read`, each is refused, of a single-rider queue, superseded by a later one of
-    its ride and slot, or one of `readings`; those are stored, replaced or unchanged. `refused` names lines of all
-    files. `first_slot` and `last_slot` are what the readings span.
+    its ride and slot, or one of `readings`; those are stored, replaced, unchanged, or expired (past retention).
+    `refused` names lines of all files. `first_slot` and `last_slot` are what the readings span.
     """
 
     read: int = 0
@@ -46,6 +47,7 @@ class ImportReport:
     stored: int = 0
     replaced: int = 0
     unchanged: int = 0
+    expired: int = 0
     superseded: int = 0
     refused: list[Refusal] = field(default_factory=list)
     dropped_waits: int = 0
@@ -144,7 +146,8 @@ class _Import:
             run.warnings = len(report.refused) + report.dropped_waits
             catalog = store_catalog(self.recording.parks, self.rides, self.now)
             for park_id, openings in self.recording.openings.items():
-                report.schedule_rows += store_schedules(catalog.park_ids[park_id], openings, self.now)
+                # The clock of the moment, here and below: an import can take so long that days get final meanwhile.
+                report.schedule_rows += store_schedules(catalog.park_ids[park_id], openings, clock.now())
             self._store_readings(catalog, run)
             for park_id, waits in self.dropped.items():
                 report_dropped_waits(catalog.park_ids[park_id], self.sources[park_id], waits, self.now)
@@ -158,6 +161,7 @@ class _Import:
             report.stored += counts.stored
             report.replaced += counts.replaced
             report.unchanged += counts.unchanged
+            report.expired += counts.expired
             run.rows_processed = report.stored + report.replaced
         self.progress("Storing readings", total, total)
 
@@ -170,7 +174,7 @@ class _Import:
             ((slot, ours[ride], it.status, it.is_open, it.wait_time) for (slot, ride), it in latest.items()),
             source=source,
             interval_minutes=self.interval_minutes,
-            now=self.now,
+            now=clock.now(),
         )
 
     def latest(self, group: Group) -> Latest:

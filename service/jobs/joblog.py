@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-import os
-import socket
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date, datetime
-from typing import NamedTuple
+from functools import partial
+from typing import Any
+
+from peewee import Field, PeeweeException
 
 from service import clock
-from service.models import AggregationJobLog, JobStatus
+from service.database import asking, db
+from service.errors import ServiceError
+from service.jobs.leases import Lease, owner
+from service.jobs.marks import atomically, move_revisions
+from service.jobs.patience import PATIENCE_SECONDS, patiently
+from service.models import AggregationJobLog, JobLease, JobStatus
+from service.queries.jobs import JobRun, held_leases, lease_of, lives, run_of
+
+NOTE = "its run in the job log:"  # what an error says of itself
+ERROR_CHARACTERS = 10_000
+KILLED = "Killed: its process ended, or stopped renewing its lease, without a word."
+
+logger = logging.getLogger(__name__)
 
 
 class Run:
@@ -19,62 +33,40 @@ class Run:
     Setting `failure` makes it a failed one, though its block ended well.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, job_id: int = 0) -> None:
+        self.job_id = job_id
         self.rows_processed = 0
         self.warnings = 0
         self.failure: str | None = None
 
-
-def owner() -> str:
-    """Who runs jobs in this process: `host:pid`."""
-    return f"{socket.gethostname()}:{os.getpid()}"[:100]
-
-
-def is_dead(named: str) -> bool:
-    """Whether an owner is a process of this host that has ended; of other hosts nothing is known."""
-    host, _, pid = named.rpartition(":")
-    if host != socket.gethostname() or not pid.isdecimal():
-        return False
-    try:
-        os.kill(int(pid), 0)  # no signal: only asks
-    except (ProcessLookupError, OverflowError):
-        return True
-    except PermissionError:  # somebody else's, but alive
-        pass
-    return False
+    def error(self) -> ServiceError:
+        """Its failure, as an error that is known to be logged."""
+        error = ServiceError(self.failure or "")
+        error.add_note(f"{NOTE} {self.job_id}")
+        return error
 
 
-class JobRun(NamedTuple):
-    """A row of the log. `status`: running, success, failed, or killed: it says running, but its process has ended."""
+def close_killed(now: datetime) -> None:
+    """Log the runs that were killed as failed.
 
-    job_id: int
-    job_type: str
-    status: str
-    period_start: date | None
-    period_end: date | None
-    metrics_version: int | None
-    started_at: datetime
-    finished_at: datetime | None
-    rows_processed: int
-    warnings: int
-    error_details: str | None
-    owner: str
-
-
-def runs(limit: int) -> list[JobRun]:
-    """The last `limit` runs, the newest first."""
+    Nobody knows how far a run came that did not end well: the revision moves, so that answers are made anew.
+    """
     log = AggregationJobLog
-    query = log.select().order_by(log.started_at.desc(), log.job_id.desc()).limit(limit)
-    return [_run_of(row) for row in query]
+    running = list(log.select().where(log.status == JobStatus.RUNNING))
+    held = held_leases() if running else set()
+    killed = [row.job_id for row in running if not lives(row.job_id, row.owner, held)]
+    if killed:
+        atomically(partial(_close, killed, now))
 
 
-def _run_of(row: AggregationJobLog) -> JobRun:
-    return JobRun(row.job_id, row.job_type, _status(row), *(getattr(row, name) for name in JobRun._fields[3:]))
-
-
-def _status(row: AggregationJobLog) -> str:
-    killed = row.status is JobStatus.RUNNING and is_dead(row.owner)
-    return "killed" if killed else JobStatus(row.status).name.lower()
+def _close(killed: list[int], now: datetime) -> None:
+    log = AggregationJobLog
+    ending: dict[Field[Any], object] = {
+        log.status: JobStatus.FAILED, log.finished_at: now, log.error_details: KILLED
+    }
+    log.update(ending).where(log.job_id << killed, log.status == JobStatus.RUNNING).execute()
+    JobLease.delete().where(JobLease.name << [lease_of(job_id) for job_id in killed]).execute()
+    move_revisions(current=False, history=True)
 
 
 @contextmanager
@@ -86,32 +78,85 @@ def logged(
     end: date | None = None,
     metrics_version: int | None = None,
 ) -> Iterator[Run]:
-    """Log a job as running, and as success or failed when the block ends. An exception is logged and goes on."""
+    """Log a job as running, and as success or failed when the block ends. An exception is logged and goes on.
+
+    Runs that were killed before are closed. A database that is away is waited for. The query log names the job.
+    """
     log = AggregationJobLog
-    job_id = log.insert(
-        {
-            log.job_type: job_type,
-            log.period_start: start,
-            log.period_end: end,
-            log.metrics_version: metrics_version,
-            log.status: JobStatus.RUNNING,
-            log.started_at: now,
-            log.owner: owner(),
-        }
-    ).execute()
-    run = Run()
+    row: dict[Field[Any], object] = {
+        log.job_type: job_type,
+        log.period_start: start,
+        log.period_end: end,
+        log.metrics_version: metrics_version,
+        log.started_at: now,
+    }
+    with asking(f"job {job_type}"):
+        patiently(partial(close_killed, now))
+        job_id, lease = patiently(partial(_begin, row))
+        run = Run(job_id)
+        try:
+            yield run
+        except BaseException as error:
+            run.failure = said(error)
+            error.add_note(f"{NOTE} {job_id}")
+            # Whoever is told to stop does not wait for a database.
+            _try_to_end(job_id, lease, run, seconds=PATIENCE_SECONDS if isinstance(error, Exception) else 0)
+            raise
+        _end(job_id, lease, run, PATIENCE_SECONDS)
+
+
+def said(error: BaseException) -> str:
+    """What the log says of an error: the words of our own, for others their type too."""
+    if not isinstance(error, Exception):
+        return "Stopped before its end."
+    return str(error) if isinstance(error, ServiceError) else f"{type(error).__name__}: {error}"
+
+
+def failure(job_type: str, now: datetime, error: Exception) -> JobRun:
+    """The run that ended with `error`; one that failed before it began is logged now."""
+    notes = getattr(error, "__notes__", ())
+    job_id = next((int(note.removeprefix(NOTE)) for note in notes if note.startswith(NOTE)), 0)
+    if not job_id:
+        run = Run(job_id)
+        run.failure = said(error)
+        job_id, lease = _begin({AggregationJobLog.job_type: job_type, AggregationJobLog.started_at: now})
+        _end(job_id, lease, run, seconds=0)
+    return run_of(AggregationJobLog.get(AggregationJobLog.job_id == job_id), held_leases())
+
+
+def _begin(row: dict[Field[Any], object]) -> tuple[int, Lease]:
+    log = AggregationJobLog
+    with db.atomic():
+        job_id: int = log.insert({**row, log.status: JobStatus.RUNNING, log.owner: owner()}).execute()
+        lease = Lease(lease_of(job_id))
+        lease.take()
+    return job_id, lease
+
+
+def _try_to_end(job_id: int, lease: Lease, run: Run, seconds: float) -> None:
     try:
-        yield run
-    except BaseException as error:
-        run.failure = f"{type(error).__name__}: {error}"
-        raise
+        _end(job_id, lease, run, seconds)
+    except PeeweeException:
+        logger.warning("How run %d of the job log ended could not be logged.", job_id)
+
+
+def _end(job_id: int, lease: Lease, run: Run, seconds: float) -> None:
+    log = AggregationJobLog
+    ending: dict[Field[Any], object] = {
+        log.status: JobStatus.FAILED if run.failure else JobStatus.SUCCESS,
+        log.finished_at: clock.now(),
+        log.rows_processed: run.rows_processed,
+        log.warnings: run.warnings,
+        log.error_details: run.failure and run.failure[:ERROR_CHARACTERS],
+    }
+
+    def write() -> None:
+        log.update(ending).where(log.job_id == job_id).execute()
+        JobLease.delete().where(JobLease.name == lease.name).execute()
+        if run.failure:
+            move_revisions(current=False, history=True)
+
+    try:
+        patiently(lambda: atomically(write), seconds=seconds)
     finally:
-        log.update(
-            {
-                log.status: JobStatus.FAILED if run.failure else JobStatus.SUCCESS,
-                log.finished_at: clock.now(),
-                log.rows_processed: run.rows_processed,
-                log.warnings: run.warnings,
-                log.error_details: run.failure,
-            }
-        ).where(log.job_id == job_id).execute()
+        lease.renew_no_more()

@@ -12,14 +12,14 @@ from typing import Any, TypeVar
 from peewee import Case, IntegrityError, OperationalError
 
 from service import periods, rules
-from service.database import batches, db, fetch, is_mysql
+from service.database import CONFLICT_CODES, batches, db, fetch, is_mysql
 from service.models import ServiceState, StatDay
 from service.queries import state
-from service.queries.days import ADOPTED_VERSION, first_whole_day
+from service.queries.days import ADOPTED_VERSION, first_whole_day, whole_from
 
 ATTEMPTS = 5
-# Another got in between: duplicate key, snapshot overtaken, lock time-out, deadlock, table changed by a migration.
-OVERTAKEN = {1062, 1020, 1205, 1213, 1412}
+DUPLICATE_KEY = 1062
+OVERTAKEN = {DUPLICATE_KEY, *CONFLICT_CODES}
 
 R = TypeVar("R")
 
@@ -66,9 +66,14 @@ def move_revisions(*, current: bool, history: bool) -> None:
 
 def locked_revision() -> int:
     """The revision of the past, which nobody moves until this transaction ends."""
-    query = ServiceState.select(ServiceState.value).where(ServiceState.name == state.REVISION_HISTORY)
+    return _locked(state.REVISION_HISTORY) or 0
+
+
+def _locked(name: str) -> int | None:
+    """The number as it is now, not as it was when the transaction began to read; it stays so until the end of it."""
+    query = ServiceState.select(ServiceState.value).where(ServiceState.name == name)
     row = fetch(query.for_update() if is_mysql() else query)
-    return row[0][0] if row else 0
+    return row[0][0] if row else None
 
 
 def _write_state(name: str, first: int, later: object) -> None:
@@ -99,10 +104,13 @@ def judged_on(local_dates: Iterable[date], zone: str) -> set[date]:
 def mark_dirty(days: Iterable[date], *, seen: int = 0) -> int:
     """Mark the days whose statistics were computed, at the instant `seen` or later; the others will be computed anyway.
     Returns how many were marked."""
-    marked = 0
-    for batch in batches(sorted(days), 500):
+    in_order = sorted(days)
+    if not in_order:
+        return 0
+    marked, can_be_dirty = 0, _can_be_dirty()
+    for batch in batches(in_order, 500):
         computed = StatDay.update({StatDay.dirty: True}).where(
-            StatDay.stat_date << batch, StatDay.computed_at >= seen, _can_be_dirty()
+            StatDay.stat_date << batch, StatDay.computed_at >= seen, can_be_dirty
         )
         marked += int(computed.execute() or 0)
     return marked
@@ -116,5 +124,8 @@ def mark_raw_days_dirty() -> None:
 
 
 def _can_be_dirty() -> Any:
-    """Adopted statistics are not made of the readings held: what those become does not spoil them."""
-    return ~StatDay.dirty & (StatDay.metrics_version != ADOPTED_VERSION)
+    """Adopted statistics are not made of the readings held: what those become does not spoil them. Nor does anything
+    spoil those of days whose readings are gone: they stay what they were computed to be."""
+    clean = ~StatDay.dirty & (StatDay.metrics_version != ADOPTED_VERSION)
+    raw_from = _locked(state.RAW_FROM)
+    return clean if raw_from is None else clean & (StatDay.stat_date >= whole_from(raw_from))

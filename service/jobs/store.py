@@ -120,6 +120,7 @@ class Stored(NamedTuple):
     stored: int
     replaced: int
     unchanged: int
+    expired: int = 0  # past retention, and not looked at: their day's statistics are final
 
 
 class _Ride(NamedTuple):
@@ -165,6 +166,8 @@ def store_readings(
 ) -> Stored:
     """Store readings (slot, ride_id, status, is_open, wait_time) of a park's rides; later ones replace earlier ones.
 
+    Those of days that retention has given up are left out: they would reopen what is final.
+
     Slots are epoch seconds, multiples of the interval; waits are plausible minutes. Memory and time go with the span
     from the first slot to the last: a day or so a call. Raises Unavailable for another interval than the stored one,
     ValueError for readings that no source should get this far.
@@ -199,10 +202,16 @@ def _store_readings(
     strangers = {ride_id for _, ride_id in given} - rides.keys()
     if strangers:
         raise ValueError(f"rides {sorted(strangers)[:5]} are not of park {park_id}")
+    raw_from = state.get_state(state.RAW_FROM) or 0
+    expired = sum(slot < raw_from for slot, _ in given)
+    if expired:
+        given = {key: fact for key, fact in given.items() if key[0] >= raw_from}
+    if not given:
+        return Stored(0, 0, 0, expired)
     held = _held_readings(rides, min(given)[0], max(given)[0])
     changed = {key: fact for key, fact in given.items() if held.get(key) != fact}
     if not changed:
-        return Stored(0, 0, len(given))
+        return Stored(0, 0, len(given), expired)
     replaced = sum(key in held for key in changed)
     in_order = sorted(changed)
     upsert(RideStatusSnapshot, READING_FIELDS, ((*key, *changed[key]) for key in in_order), key=READING_FIELDS[:2])
@@ -212,7 +221,7 @@ def _store_readings(
     _publish_readings(slots, next(iter(rides.values())).timezone, now)
     # After the revision: whoever stores a day locks that first, and then the rides, by foreign keys.
     _raise_last_operated(rides, changed)
-    return Stored(len(changed) - replaced, replaced, len(given) - len(changed))
+    return Stored(len(changed) - replaced, replaced, len(given) - len(changed), expired)
 
 
 def _rides_of(park_id: int) -> dict[int, _Ride]:

@@ -12,7 +12,7 @@ from service.errors import BadRequest
 from service.jobs.marks import atomically, locked_revision, move_revisions, set_state
 from service.models import DailyParkStats, DailyStats, MetricsVersion, StatDay, YearlyParkStats, YearlyRideStats
 from service.queries import state
-from service.queries.days import ADOPTED_VERSION
+from service.queries.days import ADOPTED_VERSION, first_whole_day
 from service.queries.hours import as_date
 from service.queries.versions import clean_days
 
@@ -52,6 +52,7 @@ def _promote(version: int, now: datetime) -> bool:
             f"Version {version} has no day that holds: compute it first, `cli recompute --metrics-version {version}"
             " --days N`."
         )
+    _ensure_nothing_disappears(version)
     _register(version, now)
     table = MetricsVersion
     table.update({table.promoted_at: now}).where(table.version == version).execute()
@@ -59,6 +60,19 @@ def _promote(version: int, now: datetime) -> bool:
     # Of the running day too: its trends look at the days before.
     move_revisions(current=True, history=True)
     return True
+
+
+def _ensure_nothing_disappears(version: int) -> None:
+    """Raise BadRequest if days whose readings are gone have rows above this version only."""
+    held = first_whole_day()
+    above = StatDay.select(StatDay.stat_date).where(StatDay.metrics_version > version)
+    gone = {day for day in (as_date(found) for (found,) in fetch(above)) if held is None or day < held}
+    lost = sorted(gone - _readable(gone, version))
+    if lost:
+        raise BadRequest(
+            f"Days whose readings are gone, with statistics above version {version} only: {_some(lost)}. Answers would"
+            " not know them any more. Nothing was changed."
+        )
 
 
 def drop(version: int) -> int:
@@ -84,11 +98,15 @@ def _ensure_not_active(version: int) -> None:
 
 
 def _would_be_lost(version: int, lonely: list[date]) -> str:
-    some = ", ".join(str(day) for day in lonely[:SOME_DAYS]) + (", ..." if len(lonely) > SOME_DAYS else "")
     return (
-        f"Days that would lose their only version: {len(lonely)} ({some}). Compute them at another first,"
+        f"Days that would lose their only version: {_some(lonely)}. Compute them at another first,"
         f" `cli recompute --metrics-version V`. Nothing of version {version} was dropped."
     )
+
+
+def _some(days: list[date]) -> str:
+    named = ", ".join(str(day) for day in days[:SOME_DAYS]) + (", ..." if len(days) > SOME_DAYS else "")
+    return f"{len(days)} ({named})"
 
 
 def _days(version: int) -> set[date]:
@@ -98,15 +116,17 @@ def _days(version: int) -> set[date]:
 
 def _left_without(version: int, days: Collection[date]) -> list[date]:
     """Those of the days that readers could take of no other version."""
+    return sorted(set(days) - _readable(days, state.active_version(), but=version))
+
+
+def _readable(days: Collection[date], active: int, but: int | None = None) -> set[date]:
+    """Those of the days that readers would take of a version up to `active`, other than `but`."""
     if not days:
-        return []
-    others = StatDay.select(StatDay.stat_date).where(
-        StatDay.stat_date.between(min(days), max(days)),
-        StatDay.metrics_version != version,
-        StatDay.metrics_version <= state.active_version(),
-        ~StatDay.dirty,
+        return set()
+    found = StatDay.select(StatDay.stat_date, StatDay.metrics_version).where(
+        StatDay.stat_date.between(min(days), max(days)), StatDay.metrics_version <= active, ~StatDay.dirty
     )
-    return sorted(set(days) - {as_date(found) for (found,) in fetch(others)})
+    return {as_date(day) for day, version in fetch(found) if version != but}
 
 
 def _drop_day(version: int, day: date) -> None:

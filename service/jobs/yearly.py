@@ -14,7 +14,8 @@ from peewee import Field, fn
 from service import rules
 from service.database import batches, fetch, reading, upsert
 from service.jobs.joblog import logged
-from service.jobs.marks import atomically, locked_revision
+from service.jobs.marks import atomically, locked_revision, move_revisions
+from service.jobs.patience import patiently
 from service.models import DailyParkStats, DailyStats, StatDay, YearlyParkStats, YearlyRideStats
 from service.models.base import rows
 from service.periods import Span, days_between, pacific_date
@@ -85,24 +86,25 @@ def refresh_years(
 
     Each year is a transaction and a run in the job log of its own: stopped at any moment, it can be run again.
     """
-    wanted = sorted(set(due_years(now) if years is None else years), reverse=True)
+    wanted = sorted(set(patiently(lambda: due_years(now)) if years is None else years), reverse=True)
     for year in wanted:
         first, last = date(year, 1, 1), date(year, 12, 31)
-        with logged("yearly", now, start=first, end=last, metrics_version=state.active_version()) as run:
-            run.rows_processed = _refresh(year, now)
+        version = patiently(state.active_version)
+        with logged("yearly", now, start=first, end=last, metrics_version=version) as run:
+            run.rows_processed = patiently(partial(_refresh, year, now))
         if progress:
             progress(year)
     return wanted
 
 
 def due_years(now: datetime) -> list[int]:
-    """The years with stored days newer than their rows at the active version, or without rows, or that are over and
-    not complete."""
+    """The years with stored days newer than their rows at the active version, or without rows; and, once a day, those
+    that are over and not complete."""
     version = state.active_version()
     newest = _newest_days(version)
     made = _made_years(version)
-    running = pacific_date(now).year
-    return sorted(year for year, last in newest.items() if year not in made or made[year].is_due(last, running))
+    today = pacific_date(now)
+    return sorted(year for year, last in newest.items() if year not in made or made[year].is_due(last, today))
 
 
 class _Made(NamedTuple):
@@ -112,8 +114,9 @@ class _Made(NamedTuple):
     computed_at: int
     is_complete: int
 
-    def is_due(self, newest: int, running: int) -> bool:
-        return newest > self.computed_at or (self.year < running and not self.is_complete)
+    def is_due(self, newest: int, today: date) -> bool:
+        unfinished = self.year < today.year and not self.is_complete
+        return newest > self.computed_at or unfinished and pacific_date(self.computed_at) < today
 
 
 def _newest_days(version: int) -> dict[int, int]:
@@ -154,6 +157,7 @@ def _store_year(year: int, now: datetime, stats: _YearStats) -> _YearStats:
         model.delete().where(model.year == year, model.metrics_version == stats.version).execute()
     upsert(YearlyParkStats, PARK_COLUMNS, stats.parks, key=PARK_COLUMNS[:3])
     upsert(YearlyRideStats, RIDE_COLUMNS, stats.rides, key=RIDE_COLUMNS[:3])
+    move_revisions(current=False, history=True)
     return stats
 
 

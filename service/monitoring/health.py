@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 import shutil
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from urllib.parse import unquote
 
-from peewee import PeeweeException
+from peewee import PeeweeException, fn
 
-from service import VERSION, database, periods, schema
+from service import VERSION, clock, database, periods, rules, schema
 from service.config import Settings
 from service.errors import BadRequest, ServiceError, Unavailable, Unreachable
-from service.models import AggregationJobLog, JobLease, JobStatus, RideStatusSnapshot
+from service.models import JobLease, RideStatusSnapshot, StatDay
 from service.queries import state
+from service.queries.days import first_whole_day
+from service.queries.jobs import WORKER_LEASE, Failures, Standing, standing
 
 log = logging.getLogger("service.health")
 
@@ -22,12 +24,12 @@ Check = dict[str, object]  # `status` and, mostly, `message`, beside what was me
 
 FRESH_MINUTES = 30
 FAILURES_WITHIN = timedelta(hours=24)
+DUE_SECONDS = 2 * 3600  # after its end a Pacific day has statistics
 DISK_WARNING_PERCENT = 80
 DISK_CRITICAL_PERCENT = 90
 GIB = 2**30
 
 AGGREGATE_JOB = "aggregate"
-WORKER_LEASE = "worker"
 
 
 def ensure_ready(settings: Settings) -> None:
@@ -86,9 +88,10 @@ def _look_into_database(settings: Settings, now: datetime, checks: dict[str, Che
     if checks["schema"]["status"] != "unhealthy":
         with database.reading():
             checks["data_collection"] = data_collection(settings, now)
-            checks["daily_aggregation"] = daily_aggregation()
-            checks["jobs"] = jobs(now)
-            checks["worker"] = worker(now)
+            stand = standing(now - FAILURES_WITHIN, now)
+            checks["daily_aggregation"] = daily_aggregation(now, stand)
+            checks["jobs"] = jobs(stand)
+            checks["worker"] = worker()
 
 
 def _public(error: Exception) -> str:
@@ -134,47 +137,89 @@ def data_collection(settings: Settings, now: datetime) -> Check:
     }
 
 
-def daily_aggregation() -> Check:
-    """The run that reached the newest day, and of several the last one."""
-    run = (
-        AggregationJobLog.select()
-        .where((AggregationJobLog.job_type == AGGREGATE_JOB) & AggregationJobLog.period_end.is_null(False))
-        .order_by(AggregationJobLog.period_end.desc(), AggregationJobLog.job_id.desc())
-        .first()
-    )
-    if run is None:
-        return {"status": "no_data", "message": "No day has been aggregated yet"}
-    return {
-        "status": run.status.name.lower(),
-        "aggregation_date": run.period_end.isoformat(),
-        "completed_at": None if run.finished_at is None else periods.iso_utc(run.finished_at),
-    }
+def daily_aggregation(now: datetime, stand: Standing) -> Check:
+    """The newest day whose statistics readers take, whoever computed it.
 
-
-def jobs(now: datetime) -> Check:
-    """Failures of the last 24 hours, of any job. Their details are in the job log only."""
-    failed = AggregationJobLog.select().where(
-        (AggregationJobLog.status == JobStatus.FAILED)
-        & (AggregationJobLog.started_at > now - FAILURES_WITHIN)
-        & (AggregationJobLog.started_at <= now)
-    )
-    newest = failed.order_by(AggregationJobLog.started_at.desc(), AggregationJobLog.job_id.desc()).first()
+    Of running and failed runs of the aggregation it is told, but only days without statistics make it `stale`.
+    """
+    newest = _newest_stored_day(now)
     if newest is None:
-        return {"status": "healthy", "failed_last_24h": 0, "message": "No job failed in the last 24 hours"}
-    count = failed.count()
-    return {
-        "status": "warning",
-        "failed_last_24h": count,
-        "newest_failure": {"job": newest.job_type, "at": periods.iso_utc(newest.started_at)},
-        "message": f"{count} failed in the last 24 hours: `cli jobs` says why",
+        return {"status": "no_data", "message": "No day has statistics that hold yet"}
+    check: Check = {
+        "status": _last_aggregation(stand),
+        "aggregation_date": newest.stat_date.isoformat(),
+        "completed_at": periods.iso_utc(newest.computed_at),
     }
+    missing = _overdue_day(newest.stat_date, now)
+    if missing is not None:
+        message = f"{missing} has no statistics that hold, though it ended more than two hours ago"
+        if state.active_version() < rules.METRICS_VERSION:
+            message += f"; it may have some of version {rules.METRICS_VERSION}, which is not promoted"
+        check |= {"status": "stale", "message": message}
+    return check
 
 
-def worker(now: datetime) -> Check:
-    """Whether a worker holds its lease."""
-    lease = JobLease.get_or_none((JobLease.name == WORKER_LEASE) & (JobLease.expires_at > now))
+def _last_aggregation(stand: Standing) -> str:
+    if AGGREGATE_JOB in stand.running:
+        return "running"
+    return "failed" if AGGREGATE_JOB in {job.job_type for job in stand.failing} else "success"
+
+
+def _newest_stored_day(now: datetime) -> StatDay | None:
+    """The ledger's entry of the newest finished day that is read from stored rows, at the version it is read at."""
+    holds = ~StatDay.dirty & (StatDay.metrics_version <= state.active_version())
+    query = StatDay.select().where(holds, StatDay.stat_date < periods.pacific_date(now))
+    entry: StatDay | None = query.order_by(StatDay.stat_date.desc(), StatDay.metrics_version.desc()).first()
+    return entry
+
+
+def _overdue_day(newest: date, now: datetime) -> date | None:
+    """The first day after the newest stored one that should be stored too: it is long over, and readings are held."""
+    one_day = timedelta(days=1)
+    last = periods.pacific_date(periods.epoch(now) - DUE_SECONDS - 1) - one_day
+    whole = first_whole_day() if newest < last else None
+    if whole is None:
+        return None
+    first = max(newest + one_day, whole)
+    slot = RideStatusSnapshot.snapshot_time
+    since, until = periods.pacific_day(first).start, periods.pacific_day(last).end
+    held = database.fetch(RideStatusSnapshot.select(fn.MIN(slot)).where(slot >= since, slot < until))[0][0]
+    return None if held is None else periods.pacific_date(held)
+
+
+def jobs(stand: Standing) -> Check:
+    """Jobs whose last ended run failed, and the failures of the last 24 hours. Details are in the job log only."""
+    failed = sum(job.runs for job in stand.recent)
+    check: Check = {
+        "status": "warning" if failed or stand.failing else "healthy",
+        "failed_last_24h": failed,
+        "failing": [
+            {"job": job.job_type, "since": periods.iso_utc(job.first), "attempts": job.runs} for job in stand.failing
+        ],
+        "message": _said_of_jobs(failed, stand.failing),
+    }
+    if stand.recent:
+        newest = stand.recent[0]
+        check["newest_failure"] = {"job": newest.job_type, "at": periods.iso_utc(newest.last)}
+    return check
+
+
+def _said_of_jobs(failed: int, failing: list[Failures]) -> str:
+    if not failed and not failing:
+        return "No job failed in the last 24 hours"
+    names = ", ".join(job.job_type for job in failing)
+    now = f"Failing now: {names}; " if failing else ""
+    return f"{now}{failed} failed in the last 24 hours: `cli jobs` says why"
+
+
+def worker() -> Check:
+    """Whether a worker renews its lease, by the real clock: one that is told to end gives it up."""
+    lease = JobLease.get_or_none(JobLease.name == WORKER_LEASE)
     if lease is None:
         return {"status": "none", "message": "No worker runs: jobs run when they are started by hand"}
+    if lease.expires_at <= clock.real():
+        at = periods.iso_utc(lease.expires_at)
+        return {"status": "stale", "message": f"The worker stopped without a word: its lease ran out at {at}"}
     return {"status": "running", "since": periods.iso_utc(lease.acquired_at), "message": "A worker runs"}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
@@ -115,19 +115,39 @@ def universe(only: int | None = None) -> Universe:
     """Every park and every attraction, or those of one park; nothing if there is no such park."""
     if only is not None and only > LARGEST_ID:
         return Universe({}, {}, {})
-    parks = _parks().order_by(Park.park_id)
-    rides = (
-        Ride.select(Ride.ride_id, Ride.park, Ride.name, Ride.tier, Ride.is_active, Ride.queue_times_id)
-        .where(Ride.category == rules.Category.ATTRACTION)
-        .order_by(Ride.ride_id)
-    )
+    parks, rides = _parks().order_by(Park.park_id), _attractions().order_by(Ride.ride_id)
     if only is not None:
         parks, rides = parks.where(Park.park_id == only), rides.where(Ride.park == only)
-    facts = {row.ride_id: row._replace(is_active=bool(row.is_active)) for row in rows(rides, RideFacts)}
+    facts = _facts(rides)
     by_park: dict[int, list[int]] = defaultdict(list)
     for ride in facts.values():
         by_park[ride.park_id].append(ride.ride_id)
     return Universe({row.park_id: _park(row) for row in rows(parks, ParkFacts)}, facts, dict(by_park))
+
+
+def all_parks() -> dict[int, ParkFacts]:
+    """The parks of the universe, for who does not need its rides."""
+    return {row.park_id: _park(row) for row in rows(_parks(), ParkFacts)}
+
+
+def park_zones() -> set[str]:
+    """The time zones that parks are in."""
+    return {zone for (zone,) in fetch(Park.select(Park.timezone).distinct())}
+
+
+def attractions(ride_ids: Collection[int]) -> dict[int, RideFacts]:
+    """Those of the rides that are attractions."""
+    return _facts(_attractions().where(Ride.ride_id << list(ride_ids))) if ride_ids else {}
+
+
+def _attractions() -> ModelSelect[Ride]:
+    """The columns of RideFacts."""
+    columns = (Ride.ride_id, Ride.park, Ride.name, Ride.tier, Ride.is_active, Ride.queue_times_id)
+    return Ride.select(*columns).where(Ride.category == rules.Category.ATTRACTION)
+
+
+def _facts(rides: ModelSelect[Ride]) -> dict[int, RideFacts]:
+    return {row.ride_id: row._replace(is_active=bool(row.is_active)) for row in rows(rides, RideFacts)}
 
 
 def _parks() -> ModelSelect[Park]:

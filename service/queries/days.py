@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
 from datetime import date, datetime, timedelta
 from functools import cached_property
 from operator import attrgetter
+from threading import Lock
 from typing import Any, NamedTuple
 
 from peewee import Expression, fn
@@ -28,7 +31,7 @@ from service.periods import (
     week_of,
 )
 from service.queries import hours, state
-from service.queries.catalog import ParkFacts, universe
+from service.queries.catalog import ParkFacts, park_zones, universe
 from service.queries.hours import NO_SCHEDULE, Schedule, as_date
 from service.queries.parts import Cells, Part, PartTally, park_parts, ride_parts
 from service.queries.tally import DayTally, LocalDay, ParkTally, Readings, RideTally, Wanted, count, judged_days
@@ -66,21 +69,31 @@ class Tallies:
     """All counts as of one instant. Remembers what it counted: one answer counts each park and day once."""
 
     def __init__(
-        self, now: datetime, *, version: int | None = None, recount: bool = False, only: int | None = None
+        self,
+        now: datetime,
+        *,
+        version: int | None = None,
+        recount: bool = False,
+        only: int | None = None,
+        shared: bool = False,
     ) -> None:
         """`version`: compute for it, whatever is active. `recount`: count the readings of stored days too, where they
-        are held and rows of the same rules stand. `only`: the one park that will be asked for; that reads less."""
+        are held and rows of the same rules stand. `only`: the one park that will be asked for; that reads less.
+        `shared`: several answers look at this, so that each day is counted for all of them at once."""
         self.now = epoch(now)
         self.only = None if only is None else (only,)
         self.recount = recount
+        self.shared = shared
         self.universe = universe(only)
         self.version = version or state.active_version()
         self.least_version = version or 0  # what is computed must not rest on rows of older rules
         self.interval_minutes = state.interval_minutes()
         self.step = self.interval_minutes * 60
         self.revision = state.get_state(state.REVISION_HISTORY) or 0
-        self.first_day = first_whole_day()
-        self.held = self._held()
+        raw_from = state.get_state(state.RAW_FROM)
+        oldest = _oldest_slot(raw_from)
+        self.first_day = _first_whole_day(oldest, raw_from)
+        self.held = self._held(oldest)
         self._schedules: dict[date, dict[int, Schedule]] = {}  # by the first of the week
         self._openings: dict[tuple[int, date], list[Interval]] = {}
         self._counts: dict[tuple[int, date, int], DayTally] = {}  # by park, day and last slot counted
@@ -254,7 +267,9 @@ class Tallies:
         stored, raw = self._sources(Span(tuple(earlier), ""), [park])
         known = (self._operated(source).get(park.park_id, set()) for source in stored)
         days = [day, *(other for other, _ in raw)]
-        counted = (self.count(park, other, wanted=Wanted.SAMPLES).rides.values() for other in days)
+        # Who computes days counts those whole next: their waits too, in one look at the readings.
+        wanted = Wanted.SAMPLES | Wanted.WAITS if self.least_version else Wanted.SAMPLES
+        counted = (self.count(park, other, wanted=wanted).rides.values() for other in days)
         seen = {ride.ride_id for rides in counted for ride in rides if ride.operated}
         return seen.union(*known) & self.universe.rides.keys()
 
@@ -262,7 +277,9 @@ class Tallies:
         self, park: ParkFacts, day: date, until: int | None = None, wanted: Wanted = Wanted.ALL
     ) -> DayTally:
         """Raw counts of a park's Pacific day, or of its slots up to `until`."""
-        if Wanted.DETAILS in wanted:
+        if self.shared:
+            wanted = Wanted.ALL
+        elif Wanted.DETAILS in wanted:
             wanted |= Wanted.DOWN
         last = self._last(day, until)
         key = (park.park_id, day, last)
@@ -359,8 +376,7 @@ class Tallies:
     def _readings(self, park: ParkFacts) -> Readings:
         return Readings(park, self.universe.rides_of.get(park.park_id, []), self.held, self.step)
 
-    def _held(self) -> Interval:
-        oldest = oldest_slot()
+    def _held(self, oldest: int | None) -> Interval:
         newest = state.get_state(state.NEWEST_SLOT)
         if oldest is None:
             return Interval(self.now, self.now)
@@ -550,6 +566,73 @@ class Tallies:
         return self._stored_rosters[source]
 
 
+# --- counts that several answers share -------------------------------------------------------------------------------
+
+
+class Shared:
+    """The counts of all parks as of one instant, for the answers of one revision, one answer at a time."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+        self._tallies: Tallies | None = None
+        self._lock = Lock()
+
+    @contextmanager
+    def taken(self) -> Iterator[Tallies]:
+        """Them, for nobody else meanwhile."""
+        with self._lock:
+            self._tallies = self._tallies or Tallies(self.now, shared=True)
+            yield self._tallies
+
+
+class _Block:
+    """A block of one thread that may use what is shared."""
+
+    def __init__(self, shared: Shared) -> None:
+        self.shared = shared
+        self.ending = ExitStack()
+        self._taken: Tallies | None = None
+
+    def take(self) -> Tallies:
+        """What is shared, to itself until the block ends."""
+        if self._taken is None:
+            self._taken = self.ending.enter_context(self.shared.taken())
+        return self._taken
+
+
+_block: ContextVar[_Block | None] = ContextVar("block", default=None)
+
+
+@contextmanager
+def sharing(shared: Shared) -> Iterator[None]:
+    """Have `tallies_as_of` give what is shared to this thread, in a block that sees the database in that revision."""
+    block = _Block(shared)
+    with block.ending:
+        token = _block.set(block)
+        try:
+            yield
+        finally:
+            _block.reset(token)
+
+
+def tallies_as_of(now: datetime, only: int | None = None) -> Tallies:
+    """All counts as of `now`: those that answers share, or new ones. Those of one park are its own: they read less."""
+    block = _block.get()
+    if block is None or only is not None or block.shared.now != now:
+        return Tallies(now, only=only)
+    return block.take()
+
+
+def settled_at(day: date, zones: Iterable[str]) -> int:
+    """When a Pacific day is final for parks of all these zones, in epoch seconds."""
+    return max((settles_at(day, zone) for zone in zones), default=0)
+
+
+def is_settled(now: datetime) -> bool:
+    """Whether yesterday is final for every park."""
+    return epoch(now) >= settled_at(pacific_date(now) - timedelta(days=1), park_zones())
+
+
 def _sums(wanted: Wanted) -> tuple[list[str], list[Any]]:
     """The fields of a RideTally that are wanted, and the columns that add up to them."""
     stats = DailyStats
@@ -573,23 +656,41 @@ def _sums(wanted: Wanted) -> tuple[list[str], list[Any]]:
 
 
 def oldest_slot() -> int | None:
-    """The oldest reading's slot, or None."""
-    slot: int | None = fetch(RideStatusSnapshot.select(fn.MIN(RideStatusSnapshot.snapshot_time)))[0][0]
-    return slot
+    """The oldest slot with a reading that retention has not given up, or None."""
+    return _oldest_slot(state.get_state(state.RAW_FROM))
+
+
+def _oldest_slot(raw_from: int | None) -> int | None:
+    slot = RideStatusSnapshot.snapshot_time
+    query = RideStatusSnapshot.select(fn.MIN(slot))
+    oldest: int | None = fetch(query if raw_from is None else query.where(slot >= raw_from))[0][0]
+    return oldest
 
 
 def first_whole_day() -> date | None:
     """The first Pacific day that can be counted from readings; None without any.
 
-    Where days before the oldest reading's have statistics, readings were removed, and that day's parks may lack the
-    beginning of their local days: it stays what it was computed to be.
+    Where retention has not said which readings were removed, days with statistics before the oldest reading's tell
+    that some were, and that day's parks may lack the beginning of their local days: it stays what it was computed to
+    be.
     """
-    oldest = oldest_slot()
+    raw_from = state.get_state(state.RAW_FROM)
+    return _first_whole_day(_oldest_slot(raw_from), raw_from)
+
+
+def _first_whole_day(oldest: int | None, raw_from: int | None) -> date | None:
     if oldest is None:
         return None
     day = pacific_date(oldest)
+    if raw_from is not None:
+        return max(day, whole_from(raw_from))
     computed = StatDay.select().where(StatDay.stat_date < day, StatDay.metrics_version != ADOPTED_VERSION)
     return day + timedelta(days=1) if computed.exists() else day
+
+
+def whole_from(raw_from: int) -> date:
+    """The first Pacific day that lost no reading of the local days that overlap it: those begin on the day before."""
+    return pacific_date(raw_from) + timedelta(days=1)
 
 
 def _is_adopted(entry: _Entry) -> bool:

@@ -16,7 +16,7 @@ from service.models import ParkActivitySnapshot, RideStatusSnapshot
 from service.models.base import rows
 from service.periods import Interval, local_day_of, local_days, pacific_date, pacific_day
 from service.queries.catalog import ParkFacts, Universe
-from service.queries.days import Tallies
+from service.queries.days import Tallies, tallies_as_of
 
 PARK_CLOSED = "PARK_CLOSED"
 STATUSES = (*(status.name for status in rules.Status), PARK_CLOSED)
@@ -124,10 +124,10 @@ def recent_scores(tallies: Tallies, park: ParkFacts, slots: list[int]) -> list[F
 
 def status_summary(park_filter: str, park_id: int | None, now: datetime) -> dict[str, int]:
     """How many active attractions of active parks have each live status, and their total."""
-    tallies = Tallies(now)
-    parks = tallies.universe.filtered(park_filter, active_only=True)
+    counts = tallies_as_of(now)
+    parks = counts.universe.filtered(park_filter, active_only=True)
     chosen = [park for park in parks if park_id is None or park.park_id == park_id]
-    return count_statuses(tallies.universe, parks_now(tallies, chosen))
+    return count_statuses(counts.universe, parks_now(counts, chosen))
 
 
 def count_statuses(universe: Universe, parks: dict[int, ParkNow]) -> dict[str, int]:

@@ -13,7 +13,7 @@ from service import periods, rules
 from service.periods import Span
 from service.queries import Row
 from service.queries.catalog import DISNEY_UNIVERSAL, ParkFacts, RideFacts, park_columns, ride_columns
-from service.queries.days import Tallies
+from service.queries.days import tallies_as_of
 from service.queries.live import PARK_CLOSED, ParkNow, RideNow, parks_now
 from service.queries.tally import ParkTally, RideTally, Wanted
 
@@ -68,7 +68,7 @@ class Standings:
         self.period = periods.ALIASES.get(question.period, question.period)
         self.of_now = self.period in OF_NOW
         self.counted = "today" if self.period == "peak-times" else self.period  # the period that is counted
-        self.tallies = Tallies(question.now, only=question.park_id)
+        self.tallies = tallies_as_of(question.now, question.park_id)
         self.span = periods.named(self.counted, question.now)
         self.parks = self._chosen()
         self.minutes = self.tallies.interval_minutes

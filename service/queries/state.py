@@ -4,6 +4,7 @@ from typing import Final
 
 from service import rules
 from service.config import DEFAULT_INTERVAL_MINUTES
+from service.database import fetch
 from service.errors import Unavailable
 from service.models import ServiceState
 
@@ -12,12 +13,23 @@ ACTIVE_VERSION: Final = "active_metrics_version"
 NEWEST_SLOT: Final = "newest_slot"
 REVISION_CURRENT: Final = "revision_current"  # moves with readings of the running Pacific day
 REVISION_HISTORY: Final = "revision_history"  # moves with everything else
+RAW_FROM: Final = "raw_from"  # a Pacific midnight: readings before it are given up, deleted or not
+# The world of the last `cli demo`: its parks go on for as long as there is a worker.
+DEMO_PARKS: Final = "demo_parks"
+DEMO_SEED: Final = "demo_seed"
+DEMO_SCALE: Final = "demo_scale"
 
 
 def get_state(name: str) -> int | None:
     """The stored number, or None before the first one."""
     row = ServiceState.get_or_none(ServiceState.name == name)
     return None if row is None else row.value
+
+
+def get_states(*names: str) -> dict[str, int]:
+    """Those of the numbers that are stored, as they are at one instant."""
+    found = ServiceState.select(ServiceState.name, ServiceState.value).where(ServiceState.name << list(names))
+    return dict(fetch(found))
 
 
 def active_version() -> int:

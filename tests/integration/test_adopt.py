@@ -22,13 +22,14 @@ import predecessor
 from cli import main
 from factories import World
 from predecessor import Shape, run
+from service import clock
 from service import database as door
 from service.config import Settings
 from service.jobs import adopting
 from service.jobs.adopting import AdoptionReport
 from service.models import ALL_MODELS, AggregationJobLog, DailyParkStats, DailyStats, DataQualityIssue, JobStatus
 from service.models import MetricsVersion, Park, ParkActivitySnapshot, ParkSchedule, Ride, RideStatusSnapshot, StatDay
-from service.models import WeatherForecast, WeatherObservation
+from service.models import WeatherForecast, WeatherObservation, YearlyParkStats, YearlyRideStats
 from service.models.predecessor import source
 from service.periods import Span, epoch, instant
 from service.queries import rankings, state
@@ -112,14 +113,18 @@ def emptied(request: pytest.FixtureRequest, settings: Settings, tmp_path: Path) 
 
 def adopt(old: Old, settings: Settings, **more: Any) -> AdoptionReport:
     """Adopt without the command line, into the database that is open."""
+    now = more.pop("now", old.shape.until)
+    clock.replay(now)
     with adopting.opened(settings, old.url) as opened:
-        return adopting.adopt(opened, interval_minutes=5, now=more.pop("now", old.shape.until), **more)
+        return adopting.adopt(opened, interval_minutes=5, now=now, **more)
 
 
 def contents() -> dict[str, list[tuple[Any, ...]]]:
-    """Everything but the job log, which has one more entry for each run."""
+    """Everything but the job log, which has one more entry for each run, and the revision that failed runs move."""
     return {
-        model.__name__: sorted(door.fetch(model.select()), key=repr)
+        model.__name__: sorted(
+            (row for row in door.fetch(model.select()) if row[0] != state.REVISION_HISTORY), key=repr
+        )
         for model in ALL_MODELS
         if model is not AggregationJobLog
     }
@@ -473,6 +478,32 @@ def test_weeks_are_ranked_from_the_history(database: Any, settings: Settings, hi
     assert [row["avg_wait_minutes"] for row in rankings.rides_by_wait(yesterday)] == [7.0]
 
 
+def test_the_years_of_the_history_are_computed(
+    cli: Callable[..., Result], history: Old, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cli.data.SECONDS_BETWEEN_LINES", 0)
+    history.run(
+        f"INSERT INTO ride_daily_stats ({predecessor.DAY_COLUMNS}) VALUES"
+        " (2, '2024-08-08', 300, 300, 600, NULL, NULL, NULL, NULL, 0, 10)"
+    )
+    dry = json.loads(cli("adopt", "--from", history.url, "--dry-run", "--json", now=TUESDAY).stdout)
+    assert (dry["years"], YearlyParkStats.select().count()) == ([], 0)
+    result = cli("adopt", "--from", history.url, "--json", now=TUESDAY)
+    assert json.loads(result.stdout)["years"] == [2025, 2024]
+    assert "Refreshing years: 2 of 2" in result.stderr
+    rides = {(row.year, row.ride_id): row for row in YearlyRideStats.select()}
+    first = rides[2025, 1]  # on June 8 and 9, each 540 minutes and 60 down
+    assert (first.days_operated, first.operating_minutes, first.total_downtime_minutes) == (2, 1080, 120)
+    assert (first.sample_count, first.wait_sum, first.wait_samples) == (240, 30 * 108, 108)
+    assert (rides[2024, 2].operating_minutes, rides[2024, 2].total_downtime_minutes) == (300, 300)
+    parks = {row.year: row for row in YearlyParkStats.select().where(YearlyParkStats.park == 1)}
+    assert (parks[2024].days_operated, parks[2024].total_downtime_minutes) == (1, 300)
+    assert (float(parks[2024].shame_score), parks[2024].is_complete) == (5.0, True)
+    assert (parks[2025].days_operated, parks[2025].is_complete, parks[2025].metrics_version) == (4, False, 1)
+    again = json.loads(cli("adopt", "--from", history.url, "--json", now=TUESDAY).stdout)
+    assert again["years"] == []
+
+
 def test_the_day_on_which_readings_begin_is_taken_from_the_history(cli: Callable[..., Result], small: Old) -> None:
     cli("adopt", "--from", small.url)
     cli("aggregate")
@@ -748,6 +779,7 @@ def test_the_summary_says_what_to_do_next(cli: Callable[..., Result], small: Old
     lines = cli("adopt", "--from", small.url).stdout.splitlines()
     assert lines[0] == "Parks: 2. Rides: 8. Schedule rows: 30."
     assert "Daily history: 2 days, 2025-06-09 to 2025-06-10; " in lines[4]
+    assert lines[5] == "Yearly statistics of 2025 computed."
     assert "  2 x Single-rider queues, which are no rides (such as Ride 1 - Single Rider)" in lines
     assert lines[-1] == "Next: `cli aggregate` computes the statistics of the finished days."
 

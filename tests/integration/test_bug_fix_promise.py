@@ -241,7 +241,7 @@ def test_stored_days_follow_when_they_are_computed_again(asking: Settings, monke
     assert ranked() == 0.75
     with corrected(monkeypatch, "is_down", told_only):
         assert ranked() == 0.75
-        daily.compute_day(YESTERDAY, instant(at(TODAY, 20)), rules.METRICS_VERSION)
+        daily.compute_day(YESTERDAY, instant(at(TODAY, 20)), daily.Task(rules.METRICS_VERSION))
         assert ranked() == 0.5
 
 

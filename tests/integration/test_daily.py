@@ -151,7 +151,7 @@ def test_computing_again_in_another_order_gives_the_same_rows(database: Any, see
     newest_first = stored_rows()
     StatDay.delete().execute()
     for day in sorted(daily.missing_days(late, 1)):
-        daily.compute_day(day, late, 1)
+        daily.compute_day(day, late, daily.Task(1))
     assert stored_rows() == newest_first
 
 
@@ -193,7 +193,7 @@ def test_a_new_version_does_not_rest_on_rosters_of_the_old(database: Any) -> Non
     daily.aggregate(now)
     DailyStats.update({DailyStats.operating_minutes: 0}).execute()  # as if version 1 had judged otherwise
     DailyStats.update({DailyStats.total_downtime_minutes: 0}).execute()
-    daily.compute_day(DAY, now, 2)
+    daily.compute_day(DAY, now, daily.Task(2))
     rows = DailyParkStats.select().where(DailyParkStats.stat_date == DAY)
     assert {row.metrics_version: row.roster_weight for row in rows} == {1: 4, 2: 4}
 

@@ -20,6 +20,8 @@ from service.models import (
     RideStatusSnapshot,
     ServiceState,
     StatDay,
+    YearlyParkStats,
+    YearlyRideStats,
 )
 from service.queries import state
 from service.rules import Source
@@ -27,7 +29,18 @@ from service.rules import Source
 NOW = datetime(2026, 9, 16, 18, 32, tzinfo=UTC)  # 11:32 on a Wednesday in Los Angeles
 SLOTS = 2 * 288 + 139  # two whole days, and from midnight to 11:30
 RIDES = 8 + 13 + 11
-KEPT = (Park, Ride, ParkSchedule, RideStatusSnapshot, ParkActivitySnapshot, StatDay, DailyStats, DailyParkStats)
+KEPT = (
+    Park,
+    Ride,
+    ParkSchedule,
+    RideStatusSnapshot,
+    ParkActivitySnapshot,
+    StatDay,
+    DailyStats,
+    DailyParkStats,
+    YearlyParkStats,
+    YearlyRideStats,
+)
 
 
 def demo(settings, *options, now=NOW, **environ):
@@ -85,6 +98,18 @@ def test_both_finished_days_are_computed_for_every_park(filled):
     rows = list(DailyParkStats.select())
     assert len(rows) == 6
     assert all(row.roster_weight > 0 and 80 < row.uptime_percentage <= 100 for row in rows)
+
+
+def test_the_year_is_computed_of_them(settings, database):
+    result = demo(settings, "--json")
+    door.open_database(settings)
+    assert json.loads(result.stdout)["years"] == [2026]
+    down = sum(row.total_downtime_minutes for row in DailyParkStats.select())
+    years = list(YearlyParkStats.select())
+    assert [(row.year, row.days_operated) for row in years] == [(2026, 2)] * 3
+    assert sum(row.total_downtime_minutes for row in years) == down > 0
+    assert YearlyRideStats.select().count() == DailyStats.select(DailyStats.ride).distinct().count()
+    assert json.loads(demo(settings, "--force", "--json").stdout)["years"] == []
 
 
 def test_a_database_with_readings_is_refused(filled):
@@ -168,6 +193,8 @@ def test_progress_is_told_in_lines_off_a_terminal(settings, database, monkeypatc
     assert lines[-1].startswith(f"Simulating: {SLOTS * RIDES:,} of {SLOTS * RIDES:,}, ")
     assert "readings/s" in lines[0] and "s left" in lines[0]
     assert "Computing days: 2 of 2" in result.stderr
+    assert "Refreshing years: 1 of 1" in result.stderr
+    assert "; 2 days computed, and the statistics of 2026; " in result.stdout
 
 
 def test_the_end_says_what_to_do_next(settings, database):

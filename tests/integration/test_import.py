@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 
 import reference
 from cli import main
+from service import clock
 from service import database as door
 from service.config import Settings
 from service.errors import BadRequest, Unavailable
@@ -67,6 +68,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def bring(folder: Path, interval_minutes: int = 15, **more: Any) -> ImportReport:
+    clock.replay(NOW)
     return import_folder(folder, interval_minutes=interval_minutes, now=NOW, **more)
 
 

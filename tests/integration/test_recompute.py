@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from datetime import date, time, timedelta
@@ -15,16 +14,18 @@ from click.testing import CliRunner, Result
 
 from cli import main
 from cli.metrics import _shown_rate
+from fake_time import FakeTime
 from factories import World, random_world
 from service import clock, rules
 from service.config import Settings
 from service.database import db, fetch
 from service.errors import BadRequest
-from service.jobs import daily, joblog
+from service.jobs import daily, joblog, leases, patience
 from service.models import (
     AggregationJobLog,
     DailyParkStats,
     DailyStats,
+    JobLease,
     JobStatus,
     MetricsVersion,
     RideStatusSnapshot,
@@ -35,6 +36,7 @@ from service.periods import instant, iso_utc, wall_clock
 from service.queries import state
 from service.queries.days import ADOPTED_VERSION, Tallies
 from service.queries.gaps import Gap, day_gaps
+from service.queries.jobs import host_name, is_dead
 
 DAY = date(2025, 6, 10)
 ONE = timedelta(days=1)
@@ -388,7 +390,7 @@ def test_a_day_that_fails_stops_no_other(
 
 
 def test_a_database_that_is_gone_ends_the_run(
-    settings: Settings, database: Any, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, database: Any, monkeypatch: pytest.MonkeyPatch, fake_time: FakeTime
 ) -> None:
     five_days().store()
     asked: list[date] = []
@@ -399,7 +401,8 @@ def test_a_database_that_is_gone_ends_the_run(
 
     monkeypatch.setattr(daily, "day_stats", gone)
     assert cli(settings, "recompute", "--days", "5").exit_code == 3
-    assert len(asked) == 1
+    assert set(asked) == {date(2025, 6, 14)}
+    assert patience.PATIENCE_SECONDS / 2 < fake_time.monotonic() < patience.PATIENCE_SECONDS
 
 
 def test_the_log_is_listed_newest_first_with_what_was_killed(settings: Settings, database: Any) -> None:
@@ -407,22 +410,34 @@ def test_the_log_is_listed_newest_first_with_what_was_killed(settings: Settings,
     daily.aggregate(NOW)
     child = subprocess.Popen([sys.executable, "-c", ""])  # noqa: S603
     child.wait()
-    host = socket.gethostname()
+    host = host_name()
     log = AggregationJobLog
-    for minute, owner in enumerate((f"{host}:{child.pid}", f"{host}:{os.getpid()}", "elsewhere:1"), start=1):
-        log.insert({
+    owners = (f"{host}:{child.pid}:a", f"{host}:{os.getpid()}:b", "elsewhere:1:c", "elsewhere:1:without a lease")
+    for minute, owner in enumerate(owners, start=1):
+        job_id = log.insert({
             log.job_type: "recompute", log.status: JobStatus.RUNNING, log.owner: owner,
             log.started_at: NOW + timedelta(minutes=minute),
         }).execute()
+        soon = clock.real() + timedelta(seconds=60 if minute < 4 else -1)
+        JobLease.insert({
+            JobLease.name: f"run:{job_id}", JobLease.owner: owner, JobLease.acquired_at: NOW, JobLease.expires_at: soon,
+        }).execute()
     jobs = report(cli(settings, "jobs", "--json"))["jobs"]
     assert [(job["job_type"], job["status"]) for job in jobs] == [
-        ("recompute", "running"), ("recompute", "running"), ("recompute", "killed"), ("aggregate", "success"),
+        ("recompute", "killed"), ("recompute", "running"), ("recompute", "running"), ("recompute", "killed"),
+        ("aggregate", "success"),
     ]
     last = jobs[-1]
     assert (last["period_start"], last["period_end"], last["rows_processed"]) == ("2025-06-10", "2025-06-14", 15)
     assert report(cli(settings, "jobs", "--json", "--limit", "1"))["jobs"] == jobs[:1]
+    assert report(cli(settings, "jobs", "--json", "--job", "aggregate"))["jobs"] == jobs[-1:]
     lines = cli(settings, "jobs").stdout.splitlines()
-    assert "killed   recompute" in lines[2] and "2025-06-10 to 2025-06-14  version 1  15 rows" in lines[3]
+    assert "killed   recompute" in lines[3] and "2025-06-10 to 2025-06-14  version 1  15 rows" in lines[4]
+    cli(settings, "recompute", "--days", "1")
+    closed = [job for job in report(cli(settings, "jobs", "--json"))["jobs"] if job["error_details"]]
+    assert [(job["job_id"], job["status"]) for job in closed] == [(5, "failed"), (2, "failed")]
+    assert {job["error_details"] for job in closed} == {joblog.KILLED}
+    assert {row.name for row in JobLease.select()} == {"run:3", "run:4"}
 
 
 def test_an_empty_log_says_so(settings: Settings, database: Any) -> None:
@@ -430,14 +445,14 @@ def test_an_empty_log_says_so(settings: Settings, database: Any) -> None:
 
 
 def test_owners_whose_process_cannot_be_known_are_not_dead() -> None:
-    assert not joblog.is_dead(joblog.owner())
-    assert not joblog.is_dead("elsewhere:999999999")
-    assert not joblog.is_dead(socket.gethostname())
-    assert joblog.is_dead(f"{socket.gethostname()}:999999999")
+    assert not is_dead(leases.owner())
+    assert not is_dead("elsewhere:999999999:abc")
+    assert not is_dead(host_name())
+    assert is_dead(f"{host_name()}:999999999:abc")
 
 
 def test_the_bar_says_how_fast_it_goes() -> None:
-    done = daily.Recomputation()
+    done = daily.Computation()
     done.add(DAY, daily.DayStats([], [], 3000))
     assert _shown_rate((done, DAY, 2.0)) == "2025-06-10  1,500 readings/s"
     assert _shown_rate(None) is None

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,9 @@ from service import database as door
 from service import schema
 from service.config import Settings
 from service.errors import Unavailable
-from service.models import AggregationJobLog, JobStatus, RideStatusSnapshot
+from service.models import RideStatusSnapshot, StatDay
 from service.monitoring.health import health
+from service.periods import pacific_date
 from service.schema import Drift, compare, differences
 from service.web.app import create_app
 
@@ -608,10 +609,9 @@ def test_a_missing_index_stops_nothing(slow, monkeypatch, caplog):
 def test_health_warns_of_a_missing_index(slow):
     reading = RideStatusSnapshot
     reading.insert({reading.snapshot_time: NOW, reading.ride_id: 1}).execute()
-    log = AggregationJobLog
-    log.insert({
-        log.job_type: "aggregate", log.status: JobStatus.SUCCESS, log.started_at: NOW, log.finished_at: NOW,
-        log.period_start: NOW.date(), log.period_end: NOW.date(), log.owner: "test",
+    StatDay.insert({
+        StatDay.stat_date: pacific_date(NOW) - timedelta(days=1), StatDay.metrics_version: 1,
+        StatDay.sample_count: 1, StatDay.computed_at: NOW,
     }).execute()
     status, document = health(slow, NOW)
     found = document["checks"]["schema"]

@@ -379,10 +379,10 @@ def test_hours_of_days_to_come_make_nothing_dirty() -> None:
 @pytest.mark.usefixtures("comet")
 def test_readings_are_stored_compared_and_replaced() -> None:
     noon = at(20, 11)
-    assert put((noon, 10, OPERATING, None, 25), (noon, 11, None, False, None)) == (2, 0, 0)
-    assert put((noon, 10, OPERATING, None, 25), (noon, 11, None, True, 0)) == (0, 1, 1)
+    assert put((noon, 10, OPERATING, None, 25), (noon, 11, None, False, None)) == Stored(2, 0, 0)
+    assert put((noon, 10, OPERATING, None, 25), (noon, 11, None, True, 0)) == Stored(0, 1, 1)
     later = (noon + 900, 10, DOWN, None, None)
-    assert put((noon, 10, OPERATING, None, 30), later, (noon, 11, None, True, 0)) == (1, 1, 1)
+    assert put((noon, 10, OPERATING, None, 30), later, (noon, 11, None, True, 0)) == Stored(1, 1, 1)
     query = RideStatusSnapshot.select().order_by(RideStatusSnapshot.snapshot_time, RideStatusSnapshot.ride_id)
     assert [(epoch(r.snapshot_time) - noon, r.ride_id, r.status, r.is_open, r.wait_time) for r in query] == [
         (0, 10, OPERATING, None, 30),
@@ -399,14 +399,14 @@ def test_storing_readings_twice_changes_nothing() -> None:
     put(*readings)
     StatDay.update({StatDay.dirty: False}).execute()
     before = contents()
-    assert put(*readings, now=LATER) == (0, 0, 40)
-    assert put() == (0, 0, 0)
+    assert put(*readings, now=LATER) == Stored(0, 0, 40)
+    assert put() == Stored(0, 0, 0)
     assert contents() == before
 
 
 @pytest.mark.usefixtures("comet")
 def test_of_a_ride_given_twice_in_a_slot_the_last_one_counts() -> None:
-    assert put((at(20), 10, DOWN, None, None), (at(20), 10, OPERATING, None, 5)) == (1, 0, 0)
+    assert put((at(20), 10, DOWN, None, None), (at(20), 10, OPERATING, None, 5)) == Stored(1, 0, 0)
     assert RideStatusSnapshot.get().status is OPERATING
 
 
@@ -572,7 +572,7 @@ def test_a_late_correction_that_says_the_same_makes_nothing_dirty() -> None:
 
 @pytest.mark.usefixtures("comet")
 def test_readings_after_now_are_stored() -> None:
-    assert put((at(25), 10, OPERATING, None, 5)) == (1, 0, 0)
+    assert put((at(25), 10, OPERATING, None, 5)) == Stored(1, 0, 0)
 
 
 # --- two at once -----------------------------------------------------------------------------------------------------

@@ -144,7 +144,7 @@ def test_the_years_follow_the_promotion(settings: Settings) -> None:
 
 def test_promoting_again_changes_nothing(settings: Settings) -> None:
     compute(2)
-    versions.promote(2, NOW)
+    cli(settings, "promote", "2")
     revision = state.get_state(state.REVISION_HISTORY)
     assert versions.promote(2, NOW + ONE) is False
     assert report(cli(settings, "promote", "2", "--json"))["changed"] is False
@@ -163,6 +163,20 @@ def test_a_version_without_a_day_that_holds_is_not_promoted(settings: Settings, 
 
 
 # --- drop ------------------------------------------------------------------------------------------------------------
+
+
+def test_no_version_is_promoted_that_would_hide_days_whose_readings_are_gone(settings: Settings) -> None:
+    compute(2)
+    cli(settings, "promote", "2")
+    StatDay.delete().where((StatDay.stat_date == DAY) & (StatDay.metrics_version == 1)).execute()
+    assert cli(settings, "promote", "1").exit_code == 0  # it is counted from its readings
+    cli(settings, "promote", "2")
+    third = wall_clock(DAY + 2 * ONE, time(0), PACIFIC)
+    RideStatusSnapshot.delete().where(RideStatusSnapshot.snapshot_time < third).execute()
+    result = cli(settings, "promote", "1")
+    assert result.exit_code == 2
+    assert f"above version 1 only: 1 ({DAY})" in result.stderr
+    assert state.active_version() == 2
 
 
 def test_a_version_is_dropped_with_all_it_has(settings: Settings) -> None:

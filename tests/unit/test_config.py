@@ -29,6 +29,8 @@ def test_an_empty_variable_counts_as_not_set() -> None:
         ("SNAPSHOT_INTERVAL_MINUTES", "-5"),
         ("SNAPSHOT_INTERVAL_MINUTES", "²"),
         ("RAW_RETENTION_DAYS", "7"),
+        ("WEATHER_OBSERVATION_DAYS", "0"),
+        ("WEATHER_FORECAST_DAYS", "0"),
         ("REPLAY_NOW", "yesterday"),
         ("REPLAY_NOW", "2025-05-18T15:00:00"),
         ("REPLAY_NOW", "0001-01-01T00:00:00Z"),
@@ -41,11 +43,33 @@ def test_an_empty_variable_counts_as_not_set() -> None:
         ("SQL_ECHO", "2"),
         ("LOG_LEVEL", "LOUD"),
         ("STATEMENT_TIMEOUT_SECONDS", "0"),
+        ("METRICS_ADDRESS", "on"),
+        ("METRICS_ADDRESS", "9100"),
+        ("METRICS_ADDRESS", ":9100"),
+        ("METRICS_ADDRESS", "127.0.0.1:"),
+        ("METRICS_ADDRESS", "127.0.0.1:0"),
+        ("METRICS_ADDRESS", "127.0.0.1:65536"),
+        ("METRICS_ADDRESS", "::1:9100"),
+        ("METRICS_ADDRESS", "http://127.0.0.1:9100"),
     ],
 )
 def test_a_bad_variable_is_named(name: str, value: str) -> None:
     with pytest.raises(BadRequest, match=name):
         config.load({name: value})
+
+
+@pytest.mark.parametrize(("value", "address", "listener"), [
+    ("", None, None),
+    ("Main", "main", None),
+    ("127.0.0.1:9100", "127.0.0.1:9100", ("127.0.0.1", 9100)),
+    ("localhost:65535", "localhost:65535", ("localhost", 65535)),
+    ("[::1]:9100", "[::1]:9100", ("::1", 9100)),
+])
+def test_metrics_are_off_at_the_address_of_the_api_or_at_their_own(
+    value: str, address: str | None, listener: tuple[str, int] | None
+) -> None:
+    settings = config.load({"METRICS_ADDRESS": value})
+    assert (settings.metrics_address, settings.metrics_listener) == (address, listener)
 
 
 def test_an_instant_may_have_any_offset() -> None:

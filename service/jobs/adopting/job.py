@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from service import clock
 from service.database import fetch
 from service.errors import BadRequest
 from service.jobs.adopting.facts import read_facts
@@ -101,7 +102,7 @@ def _adopt(task: Task, span: Span | None) -> None:
     report.parks, report.rides = len(facts.parks), len(facts.rides)
     for park_id, openings in facts.openings.items():
         ours = task.catalog.park_ids[park_id]
-        report.schedule_rows += store_schedules(ours, openings, task.now) if task.write else len(openings)
+        report.schedule_rows += store_schedules(ours, openings, clock.now()) if task.write else len(openings)
     if span:
         adopt_readings(task, span)
     adopt_history(task)

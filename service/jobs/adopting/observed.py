@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
 from typing import NamedTuple
 
+from service import clock
 from service.errors import BadRequest
 from service.feeds import Reading
 from service.jobs.adopting.position import LATE_SECONDS
@@ -22,6 +23,7 @@ from service.rules import MAX_WAIT_MINUTES, Status, plausible_wait
 WAITS = f"Waits outside 0-{MAX_WAIT_MINUTES} minutes; their readings are kept without them"
 STATUSES = "Words of status that are not known; their readings count as without one"
 SILENT = "Readings that say nothing: no status, no open flag, no plausible wait"
+EXPIRED = "Readings of days that retention has given up"
 STRANGERS = "Readings of rides that are in no table, or were left behind"
 QUEUES = "Readings of single-rider queues"
 TIMELESS = "Readings recorded before 2000 or after 2037"
@@ -145,11 +147,13 @@ def _store(task: Task, park_id: int, day: date, latest: Latest, dropped: Dropped
         ((slot, ours[ride], it.status, it.is_open, it.wait_time) for (slot, ride), it in latest.items()),
         source=source,
         interval_minutes=task.interval_minutes,
-        now=task.now,
+        now=clock.now(),
     )
     task.report.stored += counts.stored
     task.report.replaced += counts.replaced
     task.report.unchanged += counts.unchanged
+    if counts.expired:
+        task.left.note(EXPIRED, day, counts.expired)
     task.run.rows_processed = task.report.stored + task.report.replaced
     if dropped:
         subject = f"Adopted readings of {day}"

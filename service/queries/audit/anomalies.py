@@ -108,7 +108,7 @@ def of_parks(tallies: Tallies, day: date, parks: Iterable[ParkFacts] | None = No
     history: dict[int, dict[date, ParkTally]] = defaultdict(dict)
     for row in tallies.stored_parks(last_days(day, BASELINE_DAYS + 1)):
         history[row.park_id][row.day] = row
-    silent = _Silent(day)
+    silent = _Silent(tallies, day)
     for park in tallies.universe.parks.values() if parks is None else parks:
         yield from _of_park(park, day, history[park.park_id], silent)
 
@@ -186,14 +186,17 @@ def _few_rides(park: ParkFacts, today: ParkTally, lately: list[int], silent: _Si
 
 
 class _Silent:
-    """The parks that were not heard of on a day, looked up when first asked for."""
+    """The parks that were not heard of on a day, looked up when first asked for; none when its readings are gone."""
 
-    def __init__(self, day: date) -> None:
+    def __init__(self, tallies: Tallies, day: date) -> None:
         self.day = day
+        self.is_known = tallies.first_day is not None and day >= tallies.first_day
         self.heard: set[int] | None = None
 
     def holds(self, park_id: int) -> bool:
         """Whether no slot of the park was written that day."""
+        if not self.is_known:
+            return False
         if self.heard is None:
             start, end = pacific_day(self.day)
             snapshot = ParkActivitySnapshot
