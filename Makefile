@@ -9,13 +9,16 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore $(BIN)/python
 # An environment that lost its interpreter or was copied with its folder is made anew.
 VENV_STALE := $(shell test -x $(BIN)/python && grep -qxF '$(CURDIR)' $(VENV)/.created 2>/dev/null || echo FORCE)
 
-.PHONY: help demo test lint clean FORCE
+.PHONY: help demo test lint bench load clean FORCE
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make demo   simulate parks in a local database and serve their rankings on http://127.0.0.1:8000'
 	@echo 'make test   types, style, then all tests, with the coverage they must reach'
 	@echo 'make lint   types and style only'
+	@echo 'make bench  how long answers and recomputation take at production size'
+	@echo 'make load   the API under load at production size; both take long, and fill a MariaDB of their own first,'
+	@echo '            or take the database of URL=mysql://..., filled by bench/production.py'
 	@echo 'make clean  remove .venv and what the tools left behind; var/ with its database stays'
 
 # Its own database file, brought up to now when it is there already; a DATABASE_URL that is set is used instead, and
@@ -36,6 +39,16 @@ lint: $(VENV)/.installed-test
 	$(BIN)/python -m mypy
 	$(BIN)/python -m flake8 $(CODE)
 	$(BIN)/python -m bandit --quiet --configfile pyproject.toml --recursive service cli
+
+# The first ones share a database of production size; the others fill small ones of their own.
+bench: $(VENV)/.installed
+	$(BIN)/python bench/load $(if $(URL),--url '$(URL)') bench/answers.py bench/windows.py bench/naive.py \
+	    bench/recompute.py
+	$(BIN)/python bench/tally.py
+	$(BIN)/python bench/yearly.py
+
+load: $(VENV)/.installed
+	$(BIN)/python bench/load $(if $(URL),--url '$(URL)')
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* htmlcov .hypothesis .mypy_cache .pytest_cache .schemathesis

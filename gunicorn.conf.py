@@ -4,12 +4,17 @@ gunicorn finds this file in the working directory; `cli serve` names it.
 """
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import resource
+import shutil
 import socket
+import struct
 import sys
+import tempfile
 import traceback
+from pathlib import Path
 from typing import Any, NoReturn
 
 from gunicorn import util
@@ -79,6 +84,10 @@ max_requests_jitter = number("WEB_MAX_REQUESTS_JITTER", 100_000)
 # Seconds a worker may be silent before it is killed. Statements have their own, shorter time-out.
 timeout = number("WEB_TIMEOUT", 30)
 
+# Seconds that a client may neither send the rest of its request nor take the next part of its answer. A connection that
+# is idle between two requests is not meant: it waits without a thread, for `keepalive`.
+socket_timeout = number("WEB_SOCKET_TIMEOUT", 20, least=1)
+
 # Seconds for running requests to end at a restart: longer than the statement time-out.
 graceful_timeout = number("WEB_GRACEFUL_TIMEOUT", 15)
 
@@ -94,6 +103,44 @@ accesslog = text("WEB_ACCESS_LOG", "") or None
 loglevel = text("LOG_LEVEL", "info").lower()
 
 
+METRICS_ADDRESS = text("METRICS_ADDRESS", "")
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+
+
+def share_metrics() -> None:
+    """Give the workers a folder in which they count together: its name must be known before they import anything.
+
+    It is this master's own: not what another one hands down in an upgrade by SIGUSR2, but that from before a SIGHUP.
+    """
+    of_masters = "hall-of-shame-metrics-"
+    own = f"{of_masters}{os.getpid()}-"
+    name = Path(text(METRICS_FOLDER, "")).name
+    if name and (name.startswith(own) or not name.startswith(of_masters)):
+        return
+    folder = tempfile.mkdtemp(prefix=own)
+    atexit.register(remove_metrics, folder, os.getpid())
+    os.environ[METRICS_FOLDER] = folder
+
+
+def remove_metrics(folder: str, master: int) -> None:
+    if os.getpid() == master:  # forked workers inherit what is to be done at the end
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def empty_metrics(server: Any) -> None:
+    """Begin to count at 0, whoever made the folder, and whatever the look at the database left there."""
+    folder = Path(os.environ[METRICS_FOLDER])
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if "GUNICORN_PID" not in os.environ:  # in an upgrade the old workers still count
+            for counted in folder.glob("*.db"):
+                counted.unlink()
+        if server.cfg.uid != os.geteuid():
+            os.chown(folder, server.cfg.uid, server.cfg.gid)
+    except OSError as error:
+        refuse(f"{METRICS_FOLDER}={str(folder)!r} cannot be used: {error.strerror}. Unset it, or name another folder.")
+
+
 def allow_open_files(needed: int) -> None:
     """Raise the limit of open files, often 1,024 by default, to what the held connections need, as far as allowed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -104,8 +151,11 @@ def allow_open_files(needed: int) -> None:
 
 def on_starting(server: Any) -> None:
     """Refuse to start beside another server, or over a database that this release cannot work with."""
-    refuse_taken_port(server)
+    refuse_taken_port(server.cfg.address, "PORT and HOST choose another address.")
     refuse_unfit_database()
+    if METRICS_ADDRESS:
+        refuse_metrics_address(server)
+        empty_metrics(server)
 
 
 def refuse_unfit_database() -> None:
@@ -126,7 +176,21 @@ def refuse_unfit_database() -> None:
         raise SystemExit(code)
 
 
-def refuse_taken_port(server: Any) -> None:
+def refuse_metrics_address(server: Any) -> None:
+    """Its form is known to be right. With `reuse_port` it would share the port of the API without a word."""
+    if not has_own_metrics_address():
+        return
+    host, _, port = METRICS_ADDRESS.rpartition(":")
+    if int(port) in [address[1] for address in server.cfg.address if isinstance(address, tuple)]:
+        refuse(f"METRICS_ADDRESS={METRICS_ADDRESS} has the port of the API: use another one, or METRICS_ADDRESS=main.")
+    refuse_taken_port([(host.strip("[]"), int(port))], "METRICS_ADDRESS chooses another address.")
+
+
+def has_own_metrics_address() -> bool:
+    return METRICS_ADDRESS.lower() not in ("", "main")
+
+
+def refuse_taken_port(addresses: list[Any], advice: str) -> None:
     """Stop with one sentence when the port is taken.
 
     With `reuse_port` a second server of the same user would silently share the port, and one that cannot bind would
@@ -134,7 +198,7 @@ def refuse_taken_port(server: Any) -> None:
     """
     if "GUNICORN_PID" in os.environ or "GUNICORN_FD" in os.environ:  # an upgrade by SIGUSR2 shares the port on purpose
         return
-    for address in server.cfg.address:
+    for address in addresses:
         if not isinstance(address, tuple):
             continue
         with socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET) as probe:
@@ -143,7 +207,7 @@ def refuse_taken_port(server: Any) -> None:
                 probe.bind(address)
             except (OSError, OverflowError) as error:
                 reason = error.strerror if isinstance(error, OSError) else "no such port"
-                refuse(f"Cannot listen on {address[0]}:{address[1]}: {reason}. PORT and HOST choose another address.")
+                refuse(f"Cannot listen on {address[0]}:{address[1]}: {reason}. {advice}")
 
 
 def when_ready(server: Any) -> None:
@@ -152,6 +216,8 @@ def when_ready(server: Any) -> None:
 
 
 allow_open_files(2 * worker_connections + 1024)
+if METRICS_ADDRESS:
+    share_metrics()
 
 
 def write_json_error(client: Any, status: int, reason: str, message: str) -> None:
@@ -172,7 +238,25 @@ util.write_error = write_json_error
 
 
 def post_worker_init(worker: Any) -> None:
-    """Have the kernel keep connections that have not sent anything: a thread would wait five seconds for each."""
+    """Have the kernel keep connections that have not sent anything: a thread would wait five seconds for each; and end
+    those that stop sending or taking in the middle: each would hold a thread for good.
+
+    Then open the address of the metrics, if they have their own.
+    """
     for listener in worker.sockets:
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):  # accepted connections inherit them
+            listener.sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", socket_timeout, 0))
         if hasattr(socket, "TCP_DEFER_ACCEPT") and listener.sock.family != getattr(socket, "AF_UNIX", None):
             listener.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, keepalive or 5)
+    if has_own_metrics_address():
+        from service.web.app import listen_for_metrics
+
+        listen_for_metrics()
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """What a worker that has ended counted stays counted, but for what it was doing."""
+    if METRICS_ADDRESS:
+        from prometheus_client.multiprocess import mark_process_dead
+
+        mark_process_dead(worker.pid, os.environ[METRICS_FOLDER])

@@ -16,25 +16,19 @@ import json
 import sys
 from collections.abc import Iterator
 from functools import partial
-from itertools import product
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import parse_qsl
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.production import NOW, opened  # noqa: E402
 from bench.timing import Time, client_now, print_yardstick, timed  # noqa: E402
-from service import database  # noqa: E402
-from service.models import ParkSchedule, Ride  # noqa: E402
+from service.monitoring.baselines import questions  # noqa: E402
 from service.periods import PERIODS, pacific_date  # noqa: E402
-from service.queries.charts import HEATMAPS, MEASURES  # noqa: E402
-from service.queries.details import CHARTS  # noqa: E402
-from service.queries.trends import CATEGORIES, ENTITIES  # noqa: E402
-from service.web.app import QUESTIONS  # noqa: E402
 from tests.wsgi_client import Client, Response  # noqa: E402
 
 PAST = ("yesterday", "last_week", "last_month")
-TODAY_AND_PAST = ("today", *PAST)
 BARS = {True: 0.2, False: 1.2}  # seconds; by whether it is a ranking or a chart of a past period
 
 
@@ -65,41 +59,10 @@ def _ask(client: Client, request: Request) -> Response:
 
 def _requests() -> Iterator[Request]:
     """Every endpoint with every period and kind."""
-    for path, period in product(("parks/downtime", "parks/waittimes", "rides/downtime", "rides/waittimes"), PERIODS):
-        yield Request(f"/api/{path}?period={period}&limit=200", period in PAST)
-    for mode in ("7day-average", "peak-times"):
-        yield Request(f"/api/rides/waittimes?mode={mode}", mode not in ("peak-times",))
-    for kind, period in product(MEASURES, PERIODS):
-        yield Request(f"/api/trends/chart-data?type={kind}&period={period}&limit=20", period in PAST)
-    for kind, period in product(HEATMAPS, TODAY_AND_PAST):
-        yield Request(f"/api/trends/heatmap-data?type={kind}&period={period}&limit=20", period in PAST)
-    for path, entity, period in product(("longest-wait-times", "least-reliable"), ENTITIES, TODAY_AND_PAST):
-        yield Request(f"/api/trends/{path}?entity={entity}&period={period}", period in PAST)
-    for category, period in product(CATEGORIES, TODAY_AND_PAST):
-        yield Request(f"/api/trends?category={category}&period={period}", period in PAST)
-    yield Request("/api/live/status-summary")
-    yield Request("/api/search/index")
-    yield from _of_one_park()
-    yield from _audit()
-
-
-def _of_one_park() -> Iterator[Request]:
-    """A park with a posted schedule, and one whose hours are inferred; a ride of each."""
-    posted = {park_id for (park_id,) in database.fetch(ParkSchedule.select(ParkSchedule.park).distinct())}
-    rides: dict[bool, Ride] = {}
-    for ride in Ride.select().order_by(Ride.ride_id):
-        rides.setdefault(ride.park_id in posted, ride)
-    for ride in rides.values():
-        yield Request(f"/api/parks/{ride.park_id}/rides")
-        for period in PERIODS:
-            yield Request(f"/api/parks/{ride.park_id}/details?period={period}")
-            yield Request(f"/api/rides/{ride.ride_id}/details?period={period}")
-        for kind, period in product(CHARTS, TODAY_AND_PAST):
-            yield Request(f"/api/parks/{ride.park_id}/rides/charts?type={kind}&period={period}", period in PAST)
-
-
-def _audit() -> Iterator[Request]:
-    yield from (Request(path) for path in QUESTIONS if path.startswith("/api/audit/"))
+    for asked in questions(NOW, PERIODS):
+        parameters = dict(parse_qsl(asked.query))
+        is_past = parameters.get("period") in PAST or parameters.get("mode") == "7day-average"
+        yield Request(asked.path, is_past and not asked.route.endswith("/details"))
     yield Request("/api/audit/run", body=json.dumps({"date": str(pacific_date(NOW))}))
 
 

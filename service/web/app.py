@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
-from wsgiref.types import WSGIApplication
+from wsgiref.types import WSGIApplication, WSGIEnvironment
 
 from peewee import PeeweeException
 
 from service import clock, config, database
-from service.config import Settings
+from service.config import METRICS_ON_MAIN, Settings
 from service.errors import ServiceError, Unreachable
+from service.monitoring import metrics
 from service.monitoring.health import ensure_ready
 from service.web import http
 from service.web.access import Access, Handler
+from service.web.answers import Answers, sent
 from service.web.frontend import Folder
 from service.web.params import Query, Refused, Request
-from service.web.routes import Answer, Body, Reply, Table
+from service.web.routes import Answer, Body, Reply, Sent, Table
 from service.web.routes import analytics, audit, health, live, parks, rides, root, search, trends
 
 log = logging.getLogger("service.web")
@@ -65,6 +69,7 @@ CONSOLATIONS: dict[str, Callable[[Request], Body]] = {
     "/api/search/index": search.nothing,
 }
 UNLIMITED = ("/", "/api/health")
+UNCACHED = frozenset(path for path in QUESTIONS if path.startswith("/api/audit/"))  # about the data as it is now
 
 GUNICORN_GIVES_UP = 4  # the exit code on which gunicorn stops instead of starting the worker again
 UNEXPECTED = "Internal server error"
@@ -73,7 +78,7 @@ UNEXPECTED = "Internal server error"
 def application() -> WSGIApplication:
     """What gunicorn serves: the API with the settings of the environment, over a database it cannot write to."""
     try:
-        return create_app(_opened())
+        return create_app(_opened(), cached=True, background=True)
     except ServiceError as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(GUNICORN_GIVES_UP) from None
@@ -107,22 +112,65 @@ def _opened() -> Settings:
     return settings
 
 
-def create_app(settings: Settings) -> WSGIApplication:
-    """The API over the open database, and the frontend where one is set. Raises BadRequest when that is not there."""
+def create_app(settings: Settings, *, cached: bool = False, background: bool = False) -> WSGIApplication:
+    """The API over the open database, and the frontend where one is set. Raises BadRequest when that is not there.
+
+    `cached`: answers are kept while they hold; `background`: by threads that make them anew (`answers.Answers`).
+    """
     app = http.new_app()
     access, gate = Access(settings), Gate(settings)
+    answers = Answers(gate.reading, background=background) if cached else None
     for path, describe in DESCRIPTIONS.items():
         _mount(app, "GET", path, settings, describe if path in UNLIMITED else access.limited(describe))
     for path, question in QUESTIONS.items():
-        _mount(app, "GET", path, settings, access.limited(gate.guard(question)))
+        guarded = gate.guard(question) if answers is None or path in UNCACHED else kept(answers, gate, question)
+        _mount(app, "GET", path, settings, access.limited(guarded))
     for path, command in COMMANDS.items():
         _mount(app, "POST", path, settings, access.keyed(access.limited(gate.guard(command))))
     served = http.with_files(app, Folder(settings.frontend_dir)) if settings.frontend_dir else app
-    return http.CloseAfter(http.with_headers(served))
+    return _with_metrics(http.CloseAfter(http.with_headers(served)), settings)
+
+
+def _with_metrics(api: WSGIApplication, settings: Settings) -> WSGIApplication:
+    """`api` with its requests counted, and the metrics beside it where they have no address of their own."""
+    metrics.start(settings)
+    counted = metrics.metered(api, _endpoint)
+    if settings.metrics_address != METRICS_ON_MAIN:
+        return counted
+    shown = _metrics_app()
+    return lambda environ, start: (shown if environ["PATH_INFO"] == metrics.PATH else counted)(environ, start)
+
+
+def _endpoint(environ: WSGIEnvironment) -> str | None:
+    route = environ.get("bottle.route")
+    return template(route.rule) if route else None
+
+
+def _metrics_app() -> WSGIApplication:
+    """The metrics, and nothing else: without a limit, because only whoever runs the service can open this door."""
+    app, headers = http.new_app(), {"Content-Type": metrics.CONTENT_TYPE}
+    http.mount(app, "GET", metrics.PATH, lambda: http.answer(metrics.exposition(), 200, headers))
+    return http.with_headers(app)
+
+
+def listen_for_metrics() -> None:
+    """Answer to GET /metrics where METRICS_ADDRESS names an address for it. For each worker, once it was forked."""
+    metrics.listen(config.load(), _metrics_app())
 
 
 def _mount(app: Any, method: str, path: str, settings: Settings, handler: Handler) -> None:
-    http.mount(app, method, path, lambda **ids: _respond(settings, handler, ids))
+    asker = template(path)
+
+    def respond(**ids: str) -> Any:
+        database.asked_by.set(asker)  # for good: tables are read while they are sent
+        return _respond(settings, handler, ids)
+
+    http.mount(app, method, path, respond)
+
+
+def template(path: str) -> str:
+    """`/api/parks/<park_id>/rides` of a path that also says what an id looks like."""
+    return re.sub(":re:[^>]*", "", path)
 
 
 class Gate:
@@ -140,20 +188,40 @@ class Gate:
 
         def handler(request: Request) -> Reply:
             answer = question(request)
-            try:
-                self._look()
-                with database.reading():
-                    return 200, answer()
-            except PeeweeException as error:
-                self.passed = False
-                raise database.explained(error) from error
+            with self.reading():
+                return 200, answer()
 
         return handler
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """One consistent view of a database that is ready. Raises ServiceError."""
+        try:
+            self._look()
+            with database.reading():
+                yield
+        except PeeweeException as error:
+            self.passed = False
+            raise database.explained(error) from error
 
     def _look(self) -> None:
         if not self.passed:
             ensure_ready(self.settings)
             self.passed = True
+
+
+def kept(answers: Answers, gate: Gate, question: Callable[[Request], Answer]) -> Handler:
+    """`question`, answered from what is kept; but for tables, which are sent while they are made."""
+    guarded = gate.guard(question)
+
+    def handler(request: Request) -> Reply:
+        if question is analytics.series and request.query.text("format") == analytics.CSV:
+            return guarded(request)
+        found = answers.find(request, request.environ["PATH_INFO"], question)
+        metrics.answered(found.how)
+        return sent(found, request)
+
+    return handler
 
 
 def _respond(settings: Settings, handler: Handler, ids: Mapping[str, str]) -> Any:
@@ -166,6 +234,8 @@ def _respond(settings: Settings, handler: Handler, ids: Mapping[str, str]) -> An
         status, found = handler(request)
         if isinstance(found, Table):
             return http.csv_answer(found.lines, found.name)
+        if isinstance(found, Sent):
+            return http.answer(found.body, status, found.headers)
         return http.json_answer(status, found)
     except Refused as error:
         return http.json_answer(error.status, {"error": error.reason, "message": str(error)}, error.headers)

@@ -49,7 +49,7 @@ def answer(body: bytes | str | Iterable[bytes], status: int, headers: Mapping[st
 
 def json_answer(status: int, body: Mapping[str, object], headers: Mapping[str, str] | None = None) -> Any:
     """The same with a JSON body. Raises ValueError and TypeError for what JSON cannot carry."""
-    return answer(_json(body), status, {"Content-Type": "application/json", **(headers or {})})
+    return answer(json_bytes(body), status, {"Content-Type": "application/json", **(headers or {})})
 
 
 def csv_answer(chunks: Iterable[bytes], name: str) -> Any:
@@ -64,7 +64,8 @@ def environ_now() -> WSGIEnvironment:
     return environ
 
 
-def _json(body: Mapping[str, object]) -> bytes:
+def json_bytes(body: Mapping[str, object]) -> bytes:
+    """JSON as it is sent. Raises ValueError and TypeError for what JSON cannot carry."""
     return (json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False) + "\n").encode()
 
 
@@ -88,7 +89,7 @@ def _error(error: Any) -> bytes:
     if status is HTTPStatus.METHOD_NOT_ALLOWED:
         bottle.response.set_header("Allow", _allowed(error.get_header("Allow", "").split(",")))
     bottle.response.set_header("Content-Type", "application/json")
-    return _json({"error": status.phrase, "message": MESSAGES.get(status, "The request could not be served")})
+    return json_bytes({"error": status.phrase, "message": MESSAGES.get(status, "The request could not be served")})
 
 
 def _allowed(methods: Iterable[str]) -> str:

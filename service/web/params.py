@@ -104,9 +104,14 @@ class Query:
 
     def __init__(self, text: str) -> None:
         """`text` is the query string as WSGI gives it. What cannot be decoded becomes a value that nothing accepts."""
+        self._used: set[str] = set()
         self._values: dict[str, list[str]] = defaultdict(list)
         for name, value in parse_qsl(text.encode("latin-1").decode(errors="replace"), keep_blank_values=True):
             self._values[name].append(value)
+
+    def asked(self) -> tuple[tuple[str, ...], ...]:
+        """What was looked at of the parameters so far, by name: the same for questions that differ in nothing else."""
+        return tuple((name, *self._values[name]) for name in sorted(self._used) if name in self._values)
 
     def choice(
         self, name: str, accepted: Sequence[str], default: str | None = None, unsupported: Sequence[str] = ()
@@ -290,6 +295,7 @@ class Query:
         return values[0] if values else None
 
     def _all(self, name: str) -> list[str]:
+        self._used.add(name)
         return self._values.get(name, [])
 
 

@@ -35,7 +35,7 @@ class Most(NamedTuple):
 
 MOST = {
     "/": Most(0),
-    "/api/health": Most(15),
+    "/api/health": Most(17),
     "/api/openapi.json": Most(0),
     "/api/parks/downtime": Most(14, per_park=8),
     "/api/parks/waittimes": Most(14, per_park=8),
@@ -46,7 +46,7 @@ MOST = {
     "/api/parks/{park_id}/outages": Most(18, per_day=3),
     "/api/rides/downtime": Most(12, per_park=8),
     "/api/rides/waittimes": Most(12, per_park=8),
-    "/api/rides/awards": Most(5),
+    "/api/rides/awards": Most(6),
     "/api/rides/{ride_id}/details": Most(16, per_day=2),
     "/api/rides/{ride_id}/outages": Most(18, per_day=3),
     "/api/live/status-summary": Most(12, per_park=1),

@@ -97,10 +97,15 @@ RECORDED = {
 DATA = MADE | RECORDED
 
 
-def asked_of(data: Data, settings: Settings, *, backwards: bool = False, fill: bool = True) -> dict[str, Asked]:
+def asked_of(
+    data: Data, settings: Settings, *, backwards: bool = False, fill: bool = True, cached: bool = False
+) -> dict[str, Asked]:
     """All questions with their answers, by URL and body."""
     door.open_database(settings, time_limit=False)
-    client = Client(web.create_app(Settings(settings.database_url, snapshot_interval_minutes=data.interval_minutes)))
+    app = web.create_app(
+        Settings(settings.database_url, snapshot_interval_minutes=data.interval_minutes), cached=cached
+    )
+    client = Client(app)
     try:
         if fill:
             data.fill(data)
@@ -342,6 +347,20 @@ def lists_of(body: Any, place: str = "") -> Iterator[tuple[str, list[Any]]]:
 def test_asked_again_everything_is_answered_alike(swept: Swept) -> None:
     again = asked_of(swept.data, swept.settings, backwards=True, fill=False)
     assert differing(swept.asked, again) == []
+
+
+@pytest.mark.parametrize("swept", MADE, indirect=True)
+def test_answers_that_are_kept_and_counts_that_they_share_are_the_same(swept: Swept) -> None:
+    kept = asked_of(swept.data, swept.settings, backwards=True, fill=False, cached=True)
+    assert [name for name, one in kept.items() if said(one) != said(swept.asked[name]) and name != "/api/health"] == []
+    timed = [one.response.headers.get("Server-Timing", "") for one in kept.values() if one.response]
+    assert sum(how.startswith("cache;desc=miss") for how in timed) > len(timed) / 2
+
+
+def said(one: Asked) -> tuple[int, bytes]:
+    """An answer but for its headers."""
+    assert one.response
+    return one.response.status, one.response.body
 
 
 @pytest.mark.parametrize("swept", MADE, indirect=True)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -108,20 +109,29 @@ def test_installed_package_finds_its_configuration(monkeypatch: pytest.MonkeyPat
     assert serve_module.configuration() == shipped
 
 
-@pytest.fixture
-def server(settings: Settings) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """A running server and its port; ended after the test whatever happened."""
+@contextmanager
+def started(settings: Settings, **environ: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A running server and its port; ended whatever happened."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
+    of_service = {"DATABASE_URL": settings.database_url, "REPLAY_NOW": "2025-05-18T15:00:00Z"}
     process = subprocess.Popen(
         [sys.executable, "-m", "cli", "serve", "--port", str(port)],
         cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        env=os.environ | {"DATABASE_URL": settings.database_url, "REPLAY_NOW": "2025-05-18T15:00:00Z"},
+        env={**os.environ, **of_service, **environ},
     )
-    yield process, port
-    process.kill()
-    process.communicate()
+    try:
+        yield process, port
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def server(settings: Settings) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    with started(settings) as found:
+        yield found
 
 
 def test_server_answers_until_it_is_told_to_stop(server: tuple[subprocess.Popen[str], int]) -> None:
@@ -139,6 +149,36 @@ def test_server_answers_until_it_is_told_to_stop(server: tuple[subprocess.Popen[
     said = process.communicate(timeout=20)[1]
     assert process.returncode == 0, said
     assert "Traceback" not in said
+
+
+HALF_A_BODY = (
+    b"POST /api/audit/run HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"
+)
+
+
+@pytest.mark.parametrize("said", [b"GET / HTTP/1.1\r\nHost: x", HALF_A_BODY], ids=["half a head", "half a body"])
+def test_a_client_that_stops_sending_holds_no_thread_for_good(
+    settings: Settings, database: Any, said: bytes
+) -> None:
+    with started(settings, WEB_CONCURRENCY="1", WEB_THREADS="1", WEB_SOCKET_TIMEOUT="1") as (process, port):
+        answer(f"http://127.0.0.1:{port}/", process)
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as silent:
+            silent.sendall(said)
+            time.sleep(0.3)  # it has the only thread
+            answer(f"http://127.0.0.1:{port}/", process)
+            silent.recv(65536)  # cut off, or refused
+
+
+def test_a_client_that_does_not_read_holds_no_thread_for_good(settings: Settings, database: Any) -> None:
+    with started(settings, WEB_CONCURRENCY="1", WEB_THREADS="1", WEB_SOCKET_TIMEOUT="1") as (process, port):
+        answer(f"http://127.0.0.1:{port}/", process)
+        asked = b"GET /api/openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 400  # some 40 MB
+        with socket.socket() as deaf:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.connect(("127.0.0.1", port))
+            deaf.sendall(asked)
+            time.sleep(0.5)
+            answer(f"http://127.0.0.1:{port}/", process)
 
 
 def exchange(port: int, said: bytes) -> bytes:

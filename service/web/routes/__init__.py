@@ -25,7 +25,14 @@ class Table(NamedTuple):
     name: str
 
 
-Reply = tuple[int, Body | Table]  # HTTP status; a JSON object but where CSV was asked for
+class Sent(NamedTuple):
+    """What is sent as it is."""
+
+    body: bytes
+    headers: dict[str, str]
+
+
+Reply = tuple[int, Body | Table | Sent]  # HTTP status, and a JSON object but where CSV was asked for or bytes were kept
 Answer = Callable[[], Body | Table]
 
 OUTAGE_DAYS, MOST_OUTAGE_DAYS = timedelta(days=30), timedelta(days=93)

@@ -1,0 +1,422 @@
+"""The answer cache: an answer is made once, and holds while what it was made of stays as it is.
+
+Two revisions tell that (`queries.state`): one moves with the readings of the running Pacific day, the other with
+everything else. An answer is made in one consistent view of the database, of which they are read first, so it never
+mixes two. When they move, a thread makes the answers anew that were asked for lately; for a few seconds more their
+askers get the previous ones. When the database is away, everybody gets the last good ones.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import logging
+import os
+import re
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from datetime import date, datetime, timedelta
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from peewee import PeeweeException
+
+from service import clock, database, periods
+from service.errors import ServiceError, Unavailable
+from service.periods import epoch, pacific_date, pacific_day
+from service.queries import days, state
+from service.queries.days import Shared
+from service.web import http
+from service.web.params import Request
+from service.web.routes import Answer, Reply, Sent, Table
+
+LARGEST_CACHE = 32 * 2**20  # bytes a process holds
+LARGEST_ANSWER = 2 * 2**20
+SMALLEST_ZIPPED = 1024
+ZIP_LEVEL = 5
+
+LIVE_SECONDS = 300  # after which an answer about now is old, though no reading came
+SECONDS_BETWEEN_LOOKS = 1.0
+PATIENT_SECONDS = 10.0  # a look may hang while the network does: requests do not hang with it
+LENIENT_SECONDS = 4.0  # after a revision in which the previous answer is still given, while new ones are made
+REFRESHED_SECONDS = 600.0  # answers that somebody asked for in this time are made anew
+MOST_REFRESHED = 300
+MAX_AGE, MAX_AGE_OF_PAST = 10, 300  # seconds that others may keep an answer
+STALE_WHILE_REVALIDATE = 60
+
+# Of these paths the answers about periods that are over rest on nothing that the running day can change.
+OF_HISTORY = frozenset({
+    "/api/parks/downtime",
+    "/api/parks/waittimes",
+    "/api/parks/awards",
+    "/api/rides/downtime",
+    "/api/rides/waittimes",
+    "/api/rides/awards",
+    "/api/trends",
+    "/api/trends/chart-data",
+    "/api/trends/longest-wait-times",
+    "/api/trends/least-reliable",
+    "/api/trends/heatmap-data",
+})
+AWARDS = frozenset({"/api/parks/awards", "/api/rides/awards"})
+
+log = logging.getLogger("service.answers")
+
+How = Literal["hit", "miss", "stale"]
+Key: TypeAlias = "tuple[str, tuple[tuple[str, ...], ...], date]"  # path, parameters, Pacific day
+Ask = Callable[[Request], Answer]
+
+
+class View(NamedTuple):
+    """What the database holds: its revisions, and the instant as of which answers are made of it."""
+
+    current: int
+    history: int
+    now: datetime
+    settled: bool  # whether yesterday is final for every park
+    seen_at: float  # on the monotonic clock
+    shared: Shared
+
+    @property
+    def revisions(self) -> tuple[int, int]:
+        return self.current, self.history
+
+
+class Entry(NamedTuple):
+    """An answer as it is sent, what it rests on, and how to make it anew."""
+
+    body: bytes
+    zipped: bytes | None
+    etag: str
+    history: int
+    current: int | None  # None: it rests on the past alone
+    made_at: datetime
+    database_ms: float
+    request: Request
+    ask: Ask
+    asker: str  # whom the query log names
+
+    def holds(self, view: View, now: datetime) -> bool:
+        """Whether it still says what would be said as of `now`."""
+        if self.history != view.history:
+            return False
+        is_young = self.made_at <= now < self.made_at + timedelta(seconds=LIVE_SECONDS)
+        return self.current is None or (self.current == view.current and is_young)
+
+    def max_age(self, now: datetime) -> int:
+        """Seconds that others may keep it: not beyond Pacific midnight."""
+        left = pacific_day(pacific_date(now)).end - epoch(now)
+        return max(0, min(left, MAX_AGE if self.current is not None else MAX_AGE_OF_PAST))
+
+    @property
+    def size(self) -> int:
+        """Bytes it takes."""
+        return len(self.body) + len(self.zipped or b"") + 1000
+
+
+class Found(NamedTuple):
+    """An answer, and whether it was there, was made, or is the one before."""
+
+    entry: Entry
+    how: How
+    is_forsaken: bool = False  # the database is away
+
+
+class Answers:
+    """The answers of this process. `reading` is the door to a database that is ready (`app.Gate`)."""
+
+    def __init__(self, reading: Callable[[], Any], *, background: bool) -> None:
+        """`background`: a thread looks at the revisions and makes answers anew; else each request looks."""
+        self._reading = reading
+        self._background = background
+        self._lock = threading.Lock()
+        self._entries: OrderedDict[Key, Entry] = OrderedDict()
+        self._asked: dict[Key, float] = {}
+        self._flights: dict[Key, Future[Entry]] = {}
+        self._bytes = 0
+        self._view: View | None = None
+        self._looked_at = -SECONDS_BETWEEN_LOOKS
+        self._is_away = False
+        self._moved = threading.Event()
+        self._ended = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._pid = 0  # of the process that has the threads: they do not survive a fork
+
+    def find(self, request: Request, path: str, ask: Ask) -> Found:
+        """The answer to `request`. Raises what `ask` and its Answer raise; Unavailable when there is none."""
+        ask(request)  # refuses wrong parameters; what it reads of them is the key
+        key = (path, request.query.asked(), pacific_date(request.now))
+        view = self._look(request.now)
+        with self._lock:
+            entry = self._remembered(key)
+            if entry and view is None:
+                return Found(entry, "stale", is_forsaken=True)
+            if entry and view and entry.holds(view, request.now):
+                return Found(entry, "hit")
+            if entry and view and self._is_being_refreshed(view):
+                return Found(entry, "stale")
+            flight, leads = self._flights.get(key), key not in self._flights
+            if flight is None:
+                flight = self._flights[key] = Future()
+        if leads:
+            return self._lead(key, entry, flight, request, ask)
+        return self._follow(entry, flight)
+
+    # --- making one --------------------------------------------------------------------------------------------------
+
+    def _lead(self, key: Key, before: Entry | None, flight: Future[Entry], request: Request, ask: Ask) -> Found:
+        try:
+            made = self._make(key, request, ask)
+            flight.set_result(made)
+            return Found(made, "miss")
+        except BaseException as error:
+            flight.set_exception(error)
+            if before and isinstance(error, Unavailable):
+                return Found(before, "stale", is_forsaken=True)
+            raise
+        finally:
+            with self._lock:
+                self._flights.pop(key, None)
+
+    def _follow(self, before: Entry | None, flight: Future[Entry]) -> Found:
+        try:
+            return Found(flight.result(), "miss")
+        except Unavailable:
+            if before:
+                return Found(before, "stale", is_forsaken=True)
+            raise
+
+    def _make(self, key: Key, request: Request, ask: Ask) -> Entry:
+        """Make an answer in one view of the database, and remember it."""
+        with self._reading(), _timed() as spent:
+            view = self._seen(*_revisions(), request.now)
+            asked = request._replace(now=view.now, environ={})
+            with days.sharing(view.shared):
+                found = ask(asked)()
+        if isinstance(found, Table):
+            raise TypeError(f"{key[0]}: a table is not kept")
+        body = http.json_bytes(found)
+        of_past = self._is_of_past(key[0], asked, view)
+        entry = Entry(
+            body,
+            gzip.compress(body, ZIP_LEVEL, mtime=0) if len(body) >= SMALLEST_ZIPPED else None,
+            f'W/"{hashlib.blake2b(body, digest_size=12).hexdigest()}"',
+            view.history,
+            None if of_past else view.current,
+            view.now,
+            sum(spent),
+            asked,
+            ask,
+            database.asked_by.get(),
+        )
+        with self._lock:
+            self._remember(key, entry)
+        return entry
+
+    def _is_of_past(self, path: str, request: Request, view: View) -> bool:
+        if path not in OF_HISTORY:
+            return False
+        if path in AWARDS:
+            return True
+        query = request.query
+        period = query.text("mode") or query.text("period") or "live"
+        try:
+            span = periods.named(period, view.now)
+        except ServiceError:
+            return False
+        yesterday = pacific_date(view.now) - timedelta(days=1)
+        return span.until is None and (view.settled or span.days[-1] < yesterday)
+
+    # --- what is remembered ------------------------------------------------------------------------------------------
+
+    def _remembered(self, key: Key) -> Entry | None:
+        entry = self._entries.get(key)
+        if entry:
+            self._entries.move_to_end(key)
+            self._asked[key] = time.monotonic()
+        return entry
+
+    def _remember(self, key: Key, entry: Entry) -> None:
+        self._forget(key, for_good=entry.size > LARGEST_ANSWER)
+        if entry.size > LARGEST_ANSWER:
+            return
+        self._entries[key] = entry
+        self._asked.setdefault(key, time.monotonic())
+        self._bytes += entry.size
+        while self._bytes > LARGEST_CACHE:
+            self._forget(next(iter(self._entries)), for_good=True)
+
+    def _forget(self, key: Key, *, for_good: bool = False) -> None:
+        entry = self._entries.pop(key, None)
+        if entry:
+            self._bytes -= entry.size
+        if for_good:
+            self._asked.pop(key, None)
+
+    # --- revisions ---------------------------------------------------------------------------------------------------
+
+    def _look(self, now: datetime) -> View | None:
+        """What the database holds, at most a second ago; None when it is away."""
+        if self._background:
+            self._ensure_threads()
+        view = self._view
+        of_today = view is not None and pacific_date(view.now) == pacific_date(now)
+        waited = time.monotonic() - self._looked_at
+        if self._is_away and waited < SECONDS_BETWEEN_LOOKS:
+            return None
+        if self._background and of_today and waited < PATIENT_SECONDS:
+            return None if self._is_away else view
+        return self._look_now(now)
+
+    def _look_now(self, now: datetime) -> View | None:
+        self._looked_at = time.monotonic()
+        try:
+            with self._reading():
+                view = self._seen(*_revisions(), now)
+        except (PeeweeException, ServiceError) as error:
+            if not self._is_away:
+                log.warning("Answers are the last good ones: %s", error)
+            self._is_away = True
+            database.drop_connection()
+            return None
+        self._is_away = False
+        return view
+
+    def _seen(self, current: int, history: int, now: datetime) -> View:
+        """The view of these revisions: the one at hand, or a new one; one that is older is shared with nobody. To be
+        called in a view of the database."""
+        known = self._view
+        if known and known.revisions == (current, history) and _is_young(known, now):
+            return known
+        view = View(current, history, now, days.is_settled(now), time.monotonic(), Shared(now))
+        with self._lock:
+            known = self._view
+            if known and known.revisions == (current, history) and _is_young(known, now):
+                return known
+            if known is None or (current >= known.current and history >= known.history):
+                self._view = view
+                self._moved.set()
+                self._drop_other_days(pacific_date(now))
+            return view
+
+    def _drop_other_days(self, today: date) -> None:
+        for key in [key for key in self._entries if key[2] != today]:
+            self._forget(key, for_good=True)
+
+    def _is_being_refreshed(self, view: View) -> bool:
+        return self._background and time.monotonic() < view.seen_at + LENIENT_SECONDS
+
+    # --- threads -----------------------------------------------------------------------------------------------------
+
+    def _ensure_threads(self) -> None:
+        if self._pid == os.getpid():
+            return
+        with self._lock:
+            if self._pid == os.getpid():
+                return
+            self._pid = os.getpid()
+            works = (self._keep_looking, self._keep_refreshing)
+            self._threads = [threading.Thread(target=work, name=work.__name__, daemon=True) for work in works]
+            for thread in self._threads:
+                thread.start()
+
+    def close(self) -> None:
+        """End the threads."""
+        self._ended.set()
+        self._moved.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _keep_looking(self) -> None:
+        while not self._ended.is_set():
+            self._look_now(clock.now())
+            self._ended.wait(SECONDS_BETWEEN_LOOKS)
+        database.drop_connection()
+
+    def _keep_refreshing(self) -> None:
+        while not self._ended.is_set():
+            self._moved.wait()
+            self._moved.clear()
+            for key in self._wanted():
+                if self._moved.is_set():
+                    break  # of yet another revision: begin anew
+                self._refresh(key)
+            database.drop_connection()
+
+    def _wanted(self) -> list[Key]:
+        """The keys asked for lately, the last one first; not all that somebody made up."""
+        since = time.monotonic() - REFRESHED_SECONDS
+        with self._lock:
+            lately = [key for key in self._entries if self._asked.get(key, 0) > since]
+            return sorted(lately, key=lambda key: -self._asked[key])[:MOST_REFRESHED]
+
+    def _refresh(self, key: Key) -> None:
+        with self._lock:
+            entry, view = self._entries.get(key), self._view
+            now = clock.now()
+            if entry is None or view is None or key in self._flights or entry.holds(view, now):
+                return
+            flight = self._flights[key] = Future()
+        try:
+            with database.asking(entry.asker):
+                self._lead(key, None, flight, entry.request._replace(now=now), entry.ask)
+        except Exception as error:
+            log.debug("%s could not be made anew: %s", key[0], error)
+
+
+def sent(found: Found, request: Request) -> Reply:
+    """An answer as it was made, or word (304) that the client has it."""
+    entry, asked = found.entry, request.environ
+    headers = _headers(found, request.now)
+    if is_known(entry.etag, asked.get("HTTP_IF_NONE_MATCH", "")):
+        return 304, Sent(b"", headers)
+    if entry.zipped and takes_gzip(asked.get("HTTP_ACCEPT_ENCODING", "")):
+        return 200, Sent(entry.zipped, {**headers, "Content-Encoding": "gzip"})
+    return 200, Sent(entry.body, headers)
+
+
+def _headers(found: Found, now: datetime) -> dict[str, str]:
+    """What tells clients, proxies and people about an answer."""
+    entry, how = found.entry, found.how
+    kept = f"max-age={entry.max_age(now)}, stale-while-revalidate={STALE_WHILE_REVALIDATE}"
+    said = {
+        "Content-Type": "application/json",
+        "ETag": entry.etag,
+        "Cache-Control": f"public, {'max-age=1' if found.is_forsaken else kept}",
+        "Vary": "Accept-Encoding",
+        "Server-Timing": f"cache;desc={how}, db;dur={entry.database_ms if how == 'miss' else 0:.1f}",
+    }
+    return {**said, "Warning": '110 - "Response is Stale"'} if found.is_forsaken else said
+
+
+def is_known(etag: str, if_none_match: str) -> bool:
+    """Whether a client that sends this header has the answer already."""
+    tags = [tag.strip() for tag in if_none_match.split(",")]
+    return "*" in tags or etag.removeprefix("W/") in [tag.removeprefix("W/") for tag in tags]
+
+
+def takes_gzip(accept_encoding: str) -> bool:
+    """Whether a client that sends this header wants gzip."""
+    return re.search(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))", accept_encoding, re.IGNORECASE) is not None
+
+
+def _is_young(view: View, now: datetime) -> bool:
+    is_recent = view.now <= now < view.now + timedelta(seconds=LIVE_SECONDS)
+    return is_recent and pacific_date(view.now) == pacific_date(now)
+
+
+def _revisions() -> tuple[int, int]:
+    """Of current and of history, of one view of the database."""
+    found = state.get_states(state.REVISION_CURRENT, state.REVISION_HISTORY)
+    return found.get(state.REVISION_CURRENT, 0), found.get(state.REVISION_HISTORY, 0)
+
+
+@contextmanager
+def _timed() -> Iterator[list[float]]:
+    """Collects the milliseconds of the statements that this thread runs meanwhile."""
+    spent: list[float] = []
+    with database.observed(lambda seconds: spent.append(seconds * 1000)):
+        yield spent
