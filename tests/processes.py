@@ -327,8 +327,8 @@ def put(writer: subprocess.Popen[str], batch: Batch) -> None:
 
 
 def until(found: Callable[[], R], pause: float = 0.002) -> R:
-    """What `found` returns once that is true; asks every `pause` seconds, and fails after half a minute."""
-    deadline = time.monotonic() + 30
+    """What `found` returns once that is true; asks every `pause` seconds, and fails after two minutes."""
+    deadline = time.monotonic() + 120
     while not (result := found()):
         assert time.monotonic() < deadline, "it never came to that"
         time.sleep(pause)
