@@ -10,7 +10,7 @@ from service.jobs.catalog import Catalog
 from service.jobs.demo import SCHEDULED_AHEAD, known_world, world_key
 from service.jobs.joblog import logged
 from service.jobs.patience import patiently
-from service.jobs.store import store_readings, store_schedules
+from service.jobs.store import publish_slots, store_readings, store_schedules
 from service.periods import days_between, epoch, pacific_date
 from service.rules import Source
 
@@ -45,7 +45,7 @@ class Collector:
             self._key = key
 
     def collect(self, now: datetime) -> str | None:
-        """Store the slot of `now`, a park a transaction, and once a day the hours of the next days."""
+        """Store the slot of `now`, a park a transaction, all seen at once; once a day the hours of the next days."""
         if not self.is_due(now) or self._simulated is None:
             return None
         world, catalog = self._simulated
@@ -61,7 +61,9 @@ class Collector:
                     source=Source.SIMULATION,
                     interval_minutes=self.interval_minutes,
                     now=now,
+                    unseen=True,
                 ).stored
+            publish_slots(now)
         self._last_slot, self._scheduled = slot, today
         return f"{run.rows_processed:,} readings of {len(catalog.park_ids)} simulated parks"
 

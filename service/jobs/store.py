@@ -163,10 +163,12 @@ def store_readings(
     source: Source,
     interval_minutes: int,
     now: datetime,
+    unseen: bool = False,
 ) -> Stored:
     """Store readings (slot, ride_id, status, is_open, wait_time) of a park's rides; later ones replace earlier ones.
 
-    Those of days that retention has given up are left out: they would reopen what is final.
+    Those of days that retention has given up are left out: they would reopen what is final. `unseen`: nobody sees those
+    of slots after the newest one until `publish_slots`, so that all parks show a slot at the same moment.
 
     Slots are epoch seconds, multiples of the interval; waits are plausible minutes. Memory and time go with the span
     from the first slot to the last: a day or so a call. Raises Unavailable for another interval than the stored one,
@@ -175,7 +177,23 @@ def store_readings(
     given = _checked(readings, interval_minutes * 60)
     if not given:
         return Stored(0, 0, 0)
-    return atomically(lambda: _store_readings(park_id, given, source, interval_minutes, now))
+    return atomically(lambda: _store_readings(park_id, given, source, interval_minutes, now, unseen))
+
+
+def publish_slots(now: datetime) -> None:
+    """Let readers see all that was stored `unseen`, as one new revision; also what a killed collector left behind."""
+    atomically(lambda: _publish_slots(now))
+
+
+def _publish_slots(now: datetime) -> None:
+    activity = ParkActivitySnapshot
+    newest = state.get_state(state.NEWEST_SLOT)
+    parks = activity.select(Park.timezone, activity.snapshot_time).join(Park, on=activity.park_id == Park.park_id)
+    unseen = parks.distinct()
+    slots: dict[str, list[int]] = defaultdict(list)
+    for zone, slot in fetch(unseen if newest is None else unseen.where(activity.snapshot_time > newest)):
+        slots[zone].append(slot)
+    _publish({zone: sorted(found) for zone, found in slots.items()}, now)
 
 
 def _checked(
@@ -195,7 +213,7 @@ def _checked(
 
 
 def _store_readings(
-    park_id: int, given: dict[Key, Fact], source: Source, interval_minutes: int, now: datetime
+    park_id: int, given: dict[Key, Fact], source: Source, interval_minutes: int, now: datetime, unseen: bool
 ) -> Stored:
     claim_interval(interval_minutes)
     rides = _rides_of(park_id)
@@ -218,7 +236,9 @@ def _store_readings(
     slots = sorted({slot for slot, _ in in_order})
     held.update(changed)
     _store_activity(park_id, rides, slots, held, source)
-    _publish_readings(slots, next(iter(rides.values())).timezone, now)
+    newest = state.get_state(state.NEWEST_SLOT) or 0
+    seen = [slot for slot in slots if slot <= newest] if unseen else slots
+    _publish({next(iter(rides.values())).timezone: seen} if seen else {}, now)
     # After the revision: whoever stores a day locks that first, and then the rides, by foreign keys.
     _raise_last_operated(rides, changed)
     return Stored(len(changed) - replaced, replaced, len(given) - len(changed), expired)
@@ -286,16 +306,22 @@ def _raise_last_operated(rides: Mapping[int, _Ride], changed: Mapping[Key, Fact]
         Ride.update({Ride.last_operated_at: slot}).where(Ride.ride_id << sorted(ride_ids), earlier).execute()
 
 
-def _publish_readings(slots: Sequence[int], zone: str, now: datetime) -> None:
-    """`slots` in order."""
+def _publish(slots: Mapping[str, Sequence[int]], now: datetime) -> None:
+    """Make the slots known that were written, in order, by the zones of their parks."""
+    if not slots:
+        return
     midnight = periods.pacific_day(periods.pacific_date(now)).start
-    late = _late_days(slots, zone, midnight, periods.epoch(now))
-    raise_state(state.NEWEST_SLOT, slots[-1])
-    move_revisions(current=slots[-1] >= midnight, history=bool(late))
-    mark_dirty(judged_on(late, zone))
+    newest = max(found[-1] for found in slots.values())
+    late: set[date] = set()
+    touched: set[date] = set()
+    for zone, found in slots.items():
+        late |= judged_on(_late_days(found, zone, midnight, periods.epoch(now)), zone)
+        touched |= judged_on(periods.local_days(Interval(found[0], found[-1] + 1), zone), zone)
+    raise_state(state.NEWEST_SLOT, newest)
+    move_revisions(current=newest >= midnight, history=bool(late))
+    mark_dirty(late)
     # Whatever the writer's clock says, these were stored as having seen the slots.
-    touched = periods.local_days(Interval(slots[0], slots[-1] + 1), zone)
-    if mark_dirty(judged_on(touched, zone), seen=slots[0]):
+    if mark_dirty(touched, seen=min(found[0] for found in slots.values())):
         move_revisions(current=False, history=True)
 
 

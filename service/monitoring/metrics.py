@@ -298,12 +298,11 @@ def _answer() -> _Answer:
     now = clock.now()
     newest = state.get_state(state.NEWEST_SLOT)
     stand = jobs.standing(now - FAILURES_WITHIN, now)
-    successes = jobs._last_successes(now)
     return _Answer(
         None if newest is None else epoch(now) - newest,
-        {one.job_type: one.started_at for one in successes if one.started_at is not None},
+        {job: started_at for job, started_at in stand.succeeded.items() if started_at is not None},
         {one.job_type: epoch(one.last) for one in [*stand.failing, *stand.recent]},  # of one in both, the same
-        {one.job_type: 0 for one in successes} | {one.job_type: one.runs for one in stand.recent},
+        dict.fromkeys(stand.succeeded, 0) | {one.job_type: one.runs for one in stand.recent},
     )
 
 

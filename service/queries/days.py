@@ -546,8 +546,9 @@ class Tallies:
     def _rides_held_by(self, source: Stored, only: Collection[int] | None = None) -> list[Expression]:
         """The condition that picks the rows of rides; where only some are asked for by their ids too, which are part of
         the key: a quarter of the time."""
-        held = held_by(source, DailyStats.stat_date, DailyStats.metrics_version, DailyStats.park_id)
+        stats = DailyStats
         rides = self.universe.rides.keys() if only is None and self.only else only
+        held = held_by(source, stats.stat_date, stats.metrics_version, stats.park_id, few=rides is not None)
         # SQLite would rather read all years of the rides than the days of the span.
         return [held] if rides is None else [held, among(DailyStats.ride, sorted(rides))]
 
@@ -697,7 +698,11 @@ def _is_adopted(entry: _Entry) -> bool:
     return entry.metrics_version == ADOPTED_VERSION
 
 
-def held_by(source: Stored, day: Any, version: Any, park: Any) -> Expression:
-    """The condition that picks the rows of `source`, given a table's columns."""
-    picked: Expression = (version == source.version) & day.in_(source.days)
+def held_by(source: Stored, day: Any, version: Any, park: Any, *, few: bool = False) -> Expression:
+    """The condition that picks the rows of `source`, given a table's columns. `few`: with ids of the key beside it."""
+    first, last = source.days[0], source.days[-1]
+    is_run = (last - first).days + 1 == len(source.days)
+    # A run of days is read in one go; but of few ids in many days each is looked up by the whole key.
+    days = day.between(first, last) if is_run and source.park_ids is None and not few else day.in_(source.days)
+    picked: Expression = (version == source.version) & days
     return picked if source.park_ids is None else picked & park.in_(source.park_ids)

@@ -55,11 +55,12 @@ REPEATED = ("collect", "aggregate", "promote", "yearly", "prune", "schedules", "
 class Standing(NamedTuple):
     """How the jobs stand. `running`: the names of those under way. `failing`: those of the worker whose last ended run
     failed, with all failures since their last success. `recent`: the failures of any since an instant. The newest come
-    first in both."""
+    first in both. `succeeded`: of each job that ever began when the last run that succeeded did; None: none has."""
 
     running: set[str]
     failing: list[Failures]
     recent: list[Failures]
+    succeeded: dict[str, int | None]
 
 
 class _Success(NamedTuple):
@@ -160,6 +161,7 @@ def standing(since: datetime, now: datetime) -> Standing:
         {run.job_type for run in found if _lives(run, held)},
         _by_job([run for run in failed if run.is_last and run.job_type in REPEATED]),
         _by_job([run for run in failed if run.is_recent]),
+        {success.job_type: success.started_at for success in successes},
     )
 
 

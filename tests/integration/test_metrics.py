@@ -252,7 +252,7 @@ def test_scrape_is_one_transaction_of_few_statements_and_keeps_no_connection(met
         reading = door.reading
         patch.setattr(door, "reading", lambda: (opened.append(1), reading())[1])
         scrape(client)
-    assert (len(opened), len([sql for sql in said if sql.startswith("SELECT")])) == (1, 4)
+    assert (len(opened), len([sql for sql in said if sql.startswith("SELECT")])) == (1, 3)
     pool = getattr(door.db.obj, "_in_use", {})
     assert len(pool) <= 1  # this test's own
 

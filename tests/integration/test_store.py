@@ -18,11 +18,12 @@ from service.feeds import Opening, ParkRecord, RideRecord
 from service.jobs import marks
 from service.jobs.catalog import LARGEST_KEPT_ID, store_catalog
 from service.jobs.daily import aggregate
-from service.jobs.store import Stored, store_readings, store_schedules
+from service.jobs.store import Stored, publish_slots, store_readings, store_schedules
 from service.models import ALL_MODELS, DailyParkStats, DailyStats, Park, ParkActivitySnapshot, ParkSchedule, Ride
 from service.models import RideStatusSnapshot, StatDay
 from service.periods import epoch, instant
-from service.queries import state
+from service.queries import live, state
+from service.queries.days import Tallies
 from service.rules import Category, ParkType, ScheduleType, Source, Status
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -48,9 +49,13 @@ def at(day: int, hour: int = 0, minute: int = 0, month: int = 5) -> int:
 
 
 def put(
-    *readings: tuple[Any, ...], park_id: int = 1, now: datetime = NOW, source: Source = Source.QUEUE_TIMES
+    *readings: tuple[Any, ...],
+    park_id: int = 1,
+    now: datetime = NOW,
+    source: Source = Source.QUEUE_TIMES,
+    unseen: bool = False,
 ) -> Stored:
-    return store_readings(park_id, readings, source=source, interval_minutes=MINUTES, now=now)
+    return store_readings(park_id, readings, source=source, interval_minutes=MINUTES, now=now, unseen=unseen)
 
 
 def contents() -> dict[str, list[tuple[Any, ...]]]:
@@ -58,10 +63,10 @@ def contents() -> dict[str, list[tuple[Any, ...]]]:
     return {model.__name__: sorted(door.fetch(model.select()), key=repr) for model in ALL_MODELS}
 
 
-def computed(*days: date, version: int = 1) -> None:
+def computed(*days: date, version: int = 1, now: datetime = NOW) -> None:
     """Enter days into the ledger as right."""
     fields = [StatDay.stat_date, StatDay.metrics_version, StatDay.sample_count, StatDay.computed_at, StatDay.dirty]
-    rows = [(day, version, 1, NOW, False) for day in days]
+    rows = [(day, version, 1, now, False) for day in days]
     door.upsert(StatDay, fields, rows, key=fields[:2])
 
 
@@ -573,6 +578,58 @@ def test_a_late_correction_that_says_the_same_makes_nothing_dirty() -> None:
 @pytest.mark.usefixtures("comet")
 def test_readings_after_now_are_stored() -> None:
     assert put((at(25), 10, OPERATING, None, 5)) == Stored(1, 0, 0)
+
+
+# --- readings that nobody sees yet -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_parks(database: Any) -> None:
+    """Park 2 with ride 20 in Tokyo, beside park 1 with ride 10 in California; 11:45 was seen of both."""
+    tokyo = park(2, "Paper Crane", timezone="Asia/Tokyo")
+    store_catalog([park(), tokyo], [ride(), ride(20, "Whirl", 2)], NOW)
+    for park_id, ride_id in (1, 10), (2, 20):
+        put((at(20, 11, 45), ride_id, OPERATING, None, None), park_id=park_id)
+
+
+def shown() -> set[int | None]:
+    """The live slots of the parks."""
+    tallies = Tallies(NOW)
+    return {live.live_slot(tallies, park) for park in tallies.universe.parks.values()}
+
+
+@pytest.mark.usefixtures("two_parks")
+def test_a_slot_is_seen_of_all_parks_at_once_and_as_one_revision() -> None:
+    current, history = revisions()
+    for park_id, ride_id in (1, 10), (2, 20):
+        put((at(20, 12), ride_id, CLOSED, None, None), park_id=park_id, unseen=True)
+        assert (revisions(), state.get_state(state.NEWEST_SLOT)) == ((current, history), at(20, 11, 45))
+        assert shown() == {at(20, 11, 45)}
+    publish_slots(NOW)
+    assert (revisions(), state.get_state(state.NEWEST_SLOT)) == (((current or 0) + 1, history), at(20, 12))
+    assert shown() == {at(20, 12)}
+    publish_slots(NOW)
+    assert revisions() == ((current or 0) + 1, history)  # nothing is left to be seen
+
+
+@pytest.mark.usefixtures("two_parks")
+def test_what_was_seen_before_is_made_known_at_once() -> None:
+    current, history = revisions()
+    put((at(20, 11, 45), 10, DOWN, None, None), (at(20, 12), 10, DOWN, None, None), unseen=True)
+    assert revisions() == ((current or 0) + 1, history)
+    assert state.get_state(state.NEWEST_SLOT) == at(20, 11, 45)
+
+
+@pytest.mark.usefixtures("two_parks")
+def test_the_next_slot_shows_what_a_killed_collector_left_and_days_computed_without_it_are_dirty() -> None:
+    put((at(20, 23, 45), 10, OPERATING, None, None), unseen=True)
+    after_midnight = NOW + timedelta(hours=13)
+    computed(*may(19, 20), now=after_midnight)
+    assert dirty() == []
+    put((at(21, 0, 45), 20, OPERATING, None, None), park_id=2, unseen=True, now=after_midnight)
+    publish_slots(after_midnight)
+    assert dirty() == [20]
+    assert state.get_state(state.NEWEST_SLOT) == at(21, 0, 45)
 
 
 # --- two at once -----------------------------------------------------------------------------------------------------
