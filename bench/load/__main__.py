@@ -18,13 +18,14 @@ sys.path.insert(0, str(ROOT))
 from bench.load.serving import end_orderly  # noqa: E402
 from bench.production import opened  # noqa: E402
 
-LOAD = [f"bench/load/{name}.py" for name in ("users", "burst", "held", "mixed", "memory")]
+LOAD = [f"bench/load/{name}.py" for name in ("users", "burst", "held", "mixed", "fresh", "front", "away", "memory")]
+WITH_THEIR_OWN = ("bench/load/away.py",)  # databases, because they kill them
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", help="a database filled by bench/production.py")
-    parser.add_argument("scripts", nargs="*", metavar="SCRIPT", help="each of which takes --url")
+    parser.add_argument("scripts", nargs="*", metavar="SCRIPT", help="each of which takes --url, or is away.py")
     given = parser.parse_args()
     end_orderly()
     with opened(given.url) as settings:
@@ -36,7 +37,8 @@ def main() -> None:
 def _run(script: str, url: str) -> int:
     """The exit code of a script. When this program is ended, the script ends first what it started."""
     print(f"\n=== {script}", flush=True)
-    process = subprocess.Popen([sys.executable, script, "--url", url], cwd=ROOT)
+    given = () if script in WITH_THEIR_OWN else ("--url", url)
+    process = subprocess.Popen([sys.executable, script, *given], cwd=ROOT)
     try:
         return process.wait()
     except KeyboardInterrupt:  # which the terminal sent to the script too

@@ -85,18 +85,18 @@ def end_orderly() -> None:
 
 
 class Server:
-    """gunicorn with the project's settings on a free port of this machine; ended with the context.
+    """A master and its workers on a port of this machine; ended with the context.
 
-    `command` is what comes before the port. Ends the program when it does not start.
+    In `command`, `{port}` stands for a free one, unless the `port` is given. Ends the program when it does not start.
     """
 
-    def __init__(self, command: Sequence[str], environment: dict[str, str], port_option: str = "--port={port}") -> None:
+    def __init__(self, command: Sequence[str], environment: dict[str, str], port: int | None = None) -> None:
         self._log = tempfile.NamedTemporaryFile(suffix=".log")
-        port = _free_port()
+        port = port or free_port()
         self.address: Address = ("127.0.0.1", port)
         # Its own session, so that Ctrl-C reaches this program first, which then stops it.
         self._process = subprocess.Popen(
-            [sys.executable, *command, port_option.format(port=port)],
+            [word.replace("{port}", str(port)) for word in command],
             cwd=ROOT,
             env=os.environ | {"HOST": self.address[0]} | environment,
             stdin=subprocess.DEVNULL,
@@ -119,11 +119,13 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def stop(self) -> None:
-        """End it, gracefully if it can be."""
+    def stop(self, *, at_once: bool = False) -> None:
+        """End it, gracefully if it can be; `at_once` as a machine ends that loses its power. What ended, stays so."""
+        if self._log.closed:
+            return
         self._process.terminate()
         try:
-            self._process.wait(STOP_SECONDS)
+            self._process.wait(0 if at_once else STOP_SECONDS)
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
@@ -137,7 +139,7 @@ class Server:
 
     @property
     def workers(self) -> list[int]:
-        """The process ids of gunicorn's workers."""
+        """The process ids of its workers."""
         pid = self._process.pid
         return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
@@ -170,7 +172,7 @@ def service(settings: Settings, now: datetime = production.NOW, *, tick: bool = 
         "REPLAY_TICK": str(int(tick)),
         "SLOW_QUERY_MS": "1000",
     }
-    return Server(["-m", "cli", "serve"], environment)
+    return Server([sys.executable, "-m", "cli", "serve", "--port={port}"], environment)
 
 
 @contextlib.contextmanager
@@ -181,9 +183,10 @@ def bare_twin(settings: Settings, of: Server, targets: Iterable[str]) -> Iterato
         json.dump({target: _kept(answer) for target, answer in answers.items()}, file)
         file.flush()
         module = f"{bare.__name__}:{bare.application.__name__}()"
-        command = ["-m", "gunicorn", "--config", str(configuration()), module]
+        options = ["--config", str(configuration()), "--bind=127.0.0.1:{port}"]
+        command = [sys.executable, "-m", "gunicorn", *options, module]
         environment = {"DATABASE_URL": settings.database_url, bare.VARIABLE: file.name}
-        with Server(command, environment, "--bind=127.0.0.1:{port}") as server:
+        with Server(command, environment) as server:
             yield server
 
 
@@ -216,7 +219,8 @@ def warm(server: Server, targets: Sequence[str]) -> None:
         say(f"still cold: {len(sample.times)} of {WARM_USERS * len(targets)} answers in {WARM_SECONDS} s")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
