@@ -185,7 +185,13 @@ def merged(intervals: Iterable[Interval]) -> list[Interval]:
 
 def pacific_date(at: datetime | int) -> date:
     """The Pacific calendar date of an instant (aware datetime or epoch seconds)."""
-    return local_date(at, PACIFIC)
+    return _pacific_date((at if isinstance(at, int) else epoch(at)) // 3600)
+
+
+@lru_cache(maxsize=65_536)
+def _pacific_date(hour: int) -> date:
+    """That of a whole hour: Los Angeles is whole hours away from UTC, and each request asks."""
+    return local_date(hour * 3600, PACIFIC)
 
 
 def pacific_clock(at: int) -> str:

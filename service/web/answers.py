@@ -15,11 +15,11 @@ import os
 import re
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from peewee import PeeweeException
@@ -35,6 +35,9 @@ from service.web.routes import Answer, Reply, Sent, Table
 
 LARGEST_CACHE = 32 * 2**20  # bytes a process holds
 LARGEST_ANSWER = 2 * 2**20
+LEFT_AFTER_FORGETTING = 0.9  # of what a process may hold: there is seldom a reason to look who was not asked for
+MOST_QUESTIONS = 5_000  # query strings that are known to be right
+LONGEST_QUESTION = 300  # characters
 SMALLEST_ZIPPED = 1024
 ZIP_LEVEL = 5
 
@@ -66,8 +69,9 @@ AWARDS = frozenset({"/api/parks/awards", "/api/rides/awards"})
 log = logging.getLogger("service.answers")
 
 How = Literal["hit", "miss", "stale"]
-Key: TypeAlias = "tuple[str, tuple[tuple[str, ...], ...], date]"  # path, parameters, Pacific day
+Key: TypeAlias = "tuple[str, Asked, date]"  # path, parameters, Pacific day
 Ask = Callable[[Request], Answer]
+Asked: TypeAlias = "tuple[tuple[str, ...], ...]"
 
 
 class View(NamedTuple):
@@ -117,6 +121,16 @@ class Entry(NamedTuple):
         return len(self.body) + len(self.zipped or b"") + 1000
 
 
+class Kept:
+    """What is remembered of a question: its answer, and when it was asked last, on the monotonic clock."""
+
+    __slots__ = ("entry", "asked_at")
+
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
+        self.asked_at = time.monotonic()
+
+
 class Found(NamedTuple):
     """An answer, and whether it was there, was made, or is the one before."""
 
@@ -133,8 +147,8 @@ class Answers:
         self._reading = reading
         self._background = background
         self._lock = threading.Lock()
-        self._entries: OrderedDict[Key, Entry] = OrderedDict()
-        self._asked: dict[Key, float] = {}
+        self._kept: dict[Key, Kept] = {}
+        self._questions: dict[tuple[str, str], Asked] = {}
         self._flights: dict[Key, Future[Entry]] = {}
         self._bytes = 0
         self._view: View | None = None
@@ -147,23 +161,50 @@ class Answers:
 
     def find(self, request: Request, path: str, ask: Ask) -> Found:
         """The answer to `request`. Raises what `ask` and its Answer raise; Unavailable when there is none."""
-        ask(request)  # refuses wrong parameters; what it reads of them is the key
-        key = (path, request.query.asked(), pacific_date(request.now))
+        key = (path, self._asked(request, path, ask), pacific_date(request.now))
         view = self._look(request.now)
+        # At first without the lock: nobody should wait for who has it and is not running.
+        found = self._at_hand(key, view, request.now)
+        if found:
+            return found
         with self._lock:
-            entry = self._remembered(key)
-            if entry and view is None:
-                return Found(entry, "stale", is_forsaken=True)
-            if entry and view and entry.holds(view, request.now):
-                return Found(entry, "hit")
-            if entry and view and self._is_being_refreshed(view):
-                return Found(entry, "stale")
+            found = self._at_hand(key, view, request.now)
+            if found:
+                return found
+            kept = self._kept.get(key)
             flight, leads = self._flights.get(key), key not in self._flights
             if flight is None:
                 flight = self._flights[key] = Future()
+        before = kept.entry if kept else None
         if leads:
-            return self._lead(key, entry, flight, request, ask)
-        return self._follow(entry, flight)
+            return self._lead(key, before, flight, request, ask)
+        return self._follow(before, flight)
+
+    def _asked(self, request: Request, path: str, ask: Ask) -> Asked:
+        """What is asked for, as `ask` reads it: the same however it is written. Raises what wrong parameters do."""
+        string = request.query.string
+        known = self._questions.get((path, string))
+        if known is None:
+            ask(request)
+            known = request.query.asked()
+            if len(string) <= LONGEST_QUESTION:
+                if len(self._questions) >= MOST_QUESTIONS:
+                    self._questions.clear()
+                self._questions[path, string] = known
+        return known
+
+    def _at_hand(self, key: Key, view: View | None, now: datetime) -> Found | None:
+        """An answer that need not be made, if there is one."""
+        kept = self._kept.get(key)
+        if kept is None:
+            return None
+        kept.asked_at = time.monotonic()
+        entry = kept.entry
+        if view is None:
+            return Found(entry, "stale", is_forsaken=True)
+        if entry.holds(view, now):
+            return Found(entry, "hit")
+        return Found(entry, "stale") if self._is_being_refreshed(view) else None
 
     # --- making one --------------------------------------------------------------------------------------------------
 
@@ -232,29 +273,31 @@ class Answers:
 
     # --- what is remembered ------------------------------------------------------------------------------------------
 
-    def _remembered(self, key: Key) -> Entry | None:
-        entry = self._entries.get(key)
-        if entry:
-            self._entries.move_to_end(key)
-            self._asked[key] = time.monotonic()
-        return entry
-
     def _remember(self, key: Key, entry: Entry) -> None:
-        self._forget(key, for_good=entry.size > LARGEST_ANSWER)
         if entry.size > LARGEST_ANSWER:
+            self._forget(key)
             return
-        self._entries[key] = entry
-        self._asked.setdefault(key, time.monotonic())
+        kept = self._kept.get(key)
+        if kept is None:
+            self._kept[key] = Kept(entry)
+        else:
+            self._bytes -= kept.entry.size
+            kept.entry = entry
         self._bytes += entry.size
-        while self._bytes > LARGEST_CACHE:
-            self._forget(next(iter(self._entries)), for_good=True)
+        if self._bytes > LARGEST_CACHE:
+            self._forget_some()
 
-    def _forget(self, key: Key, *, for_good: bool = False) -> None:
-        entry = self._entries.pop(key, None)
-        if entry:
-            self._bytes -= entry.size
-        if for_good:
-            self._asked.pop(key, None)
+    def _forget_some(self) -> None:
+        """Those that nobody has asked for the longest."""
+        for key in sorted(self._kept, key=lambda key: self._kept[key].asked_at):
+            if self._bytes <= LARGEST_CACHE * LEFT_AFTER_FORGETTING:
+                return
+            self._forget(key)
+
+    def _forget(self, key: Key) -> None:
+        kept = self._kept.pop(key, None)
+        if kept:
+            self._bytes -= kept.entry.size
 
     # --- revisions ---------------------------------------------------------------------------------------------------
 
@@ -303,8 +346,8 @@ class Answers:
             return view
 
     def _drop_other_days(self, today: date) -> None:
-        for key in [key for key in self._entries if key[2] != today]:
-            self._forget(key, for_good=True)
+        for key in [key for key in self._kept if key[2] != today]:
+            self._forget(key)
 
     def _is_being_refreshed(self, view: View) -> bool:
         return self._background and time.monotonic() < view.seen_at + LENIENT_SECONDS
@@ -350,15 +393,17 @@ class Answers:
         """The keys asked for lately, the last one first; not all that somebody made up."""
         since = time.monotonic() - REFRESHED_SECONDS
         with self._lock:
-            lately = [key for key in self._entries if self._asked.get(key, 0) > since]
-            return sorted(lately, key=lambda key: -self._asked[key])[:MOST_REFRESHED]
+            lately = [(kept.asked_at, key) for key, kept in self._kept.items() if kept.asked_at > since]
+        lately.sort(key=lambda one: -one[0])
+        return [key for _, key in lately[:MOST_REFRESHED]]
 
     def _refresh(self, key: Key) -> None:
         with self._lock:
-            entry, view = self._entries.get(key), self._view
+            kept, view = self._kept.get(key), self._view
             now = clock.now()
-            if entry is None or view is None or key in self._flights or entry.holds(view, now):
+            if kept is None or view is None or key in self._flights or kept.entry.holds(view, now):
                 return
+            entry = kept.entry
             flight = self._flights[key] = Future()
         try:
             with database.asking(entry.asker):
@@ -394,10 +439,13 @@ def _headers(found: Found, now: datetime) -> dict[str, str]:
 
 def is_known(etag: str, if_none_match: str) -> bool:
     """Whether a client that sends this header has the answer already."""
+    if not if_none_match:
+        return False
     tags = [tag.strip() for tag in if_none_match.split(",")]
     return "*" in tags or etag.removeprefix("W/") in [tag.removeprefix("W/") for tag in tags]
 
 
+@lru_cache(maxsize=128)  # browsers send few
 def takes_gzip(accept_encoding: str) -> bool:
     """Whether a client that sends this header wants gzip."""
     return re.search(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))", accept_encoding, re.IGNORECASE) is not None

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta
+from functools import cached_property
 from http import HTTPStatus
 from typing import NamedTuple, NoReturn
 from urllib.parse import parse_qsl
@@ -104,10 +105,15 @@ class Query:
 
     def __init__(self, text: str) -> None:
         """`text` is the query string as WSGI gives it. What cannot be decoded becomes a value that nothing accepts."""
+        self.string = text
         self._used: set[str] = set()
-        self._values: dict[str, list[str]] = defaultdict(list)
-        for name, value in parse_qsl(text.encode("latin-1").decode(errors="replace"), keep_blank_values=True):
-            self._values[name].append(value)
+
+    @cached_property
+    def _values(self) -> dict[str, list[str]]:
+        values: dict[str, list[str]] = defaultdict(list)
+        for name, value in parse_qsl(self.string.encode("latin-1").decode(errors="replace"), keep_blank_values=True):
+            values[name].append(value)
+        return values
 
     def asked(self) -> tuple[tuple[str, ...], ...]:
         """What was looked at of the parameters so far, by name: the same for questions that differ in nothing else."""
