@@ -181,7 +181,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="only the rankings whose path contains this")
     arguments = parser.parse_args()
     rankings = [one for one in map(Ranking._make, product(ROUTES, PAST)) if arguments.only in one.path]
-    with opened(arguments.url) as settings, closing(_connect(settings)) as connection:
+    with opened(arguments.url) as settings, closing(connect(settings)) as connection:
         client, cursor = client_now(settings), connection.cursor()
         _print_quiet()
         _compare_daily(client, cursor, rankings, arguments.rounds * DAILY_TIMES)
@@ -189,7 +189,7 @@ def main() -> None:
         _print_quiet()
 
 
-def _connect(settings: Settings) -> Any:
+def connect(settings: Settings) -> Any:
     """A connection of one's own, as anybody would open it."""
     parts = urlsplit(settings.database_url)
     return pymysql.connect(
@@ -216,7 +216,7 @@ def _ask(client: Client, ranking: Ranking) -> float:
     return seconds
 
 
-def _send(cursor: Any, sql: str, values: Any) -> tuple[float, Sequence[tuple[object, ...]]]:
+def send(cursor: Any, sql: str, values: Any) -> tuple[float, Sequence[tuple[object, ...]]]:
     """Seconds of a statement, and all its rows."""
     started = perf_counter()
     cursor.execute(sql, values)
@@ -248,7 +248,7 @@ def _naive(client: Client, cursor: Any, ranking: Ranking, rounds: int) -> tuple[
     for _ in range(rounds):
         answers.append(_ask(client, ranking))
         if sum(naive) < LONG_SECONDS:
-            seconds, rows = _send(cursor, ranking.naive, values)
+            seconds, rows = send(cursor, ranking.naive, values)
             naive.append(seconds)
             if not rows:
                 raise SystemExit(f"{ranking.path}: no readings")
@@ -281,21 +281,21 @@ def _daily(client: Client, cursor: Any, ranking: Ranking, rounds: int) -> list[t
         for event, times in zip(_statements(client, ranking), found, strict=True):
             times.service.append(event.duration)
         for query, times in zip(queries, found, strict=True):
-            times.by_hand.append(_send(cursor, *query.by_hand)[0])
+            times.by_hand.append(send(cursor, *query.by_hand)[0])
         for query, times in zip(queries, found, strict=True):
-            times.repeated.append(_send(cursor, *query.by_service)[0])
+            times.repeated.append(send(cursor, *query.by_service)[0])
     return list(zip(queries, found, strict=True))
 
 
 def _statements(client: Client, ranking: Ranking) -> list[Any]:
     """The statements by which an answer reads daily rows, as peewee tells its query hooks."""
-    with _watched() as events:
+    with watched() as events:
         _ask(client, ranking)
     return [event for event in events if re.search("FROM `daily_(park_)?stats`", event.sql)]
 
 
 @contextmanager
-def _watched() -> Iterator[list[Any]]:
+def watched() -> Iterator[list[Any]]:
     found: list[Any] = []
     bound = database.db.obj
     assert bound is not None
@@ -333,7 +333,7 @@ def _by_hand(event: Any) -> Query:
 
 def _count_same(cursor: Any, query: Query) -> int:
     """How many rows there are. Ends the program where the service's statement gives others than that by hand."""
-    by_hand, by_service = (_send(cursor, *one)[1] for one in (query.by_hand, query.by_service))
+    by_hand, by_service = (send(cursor, *one)[1] for one in (query.by_hand, query.by_service))
     if sorted(by_hand, key=repr) != sorted(by_service, key=repr):
         raise SystemExit(f"{query.name}: {query.by_hand} gives other rows than {query.by_service}")
     return len(by_hand)
