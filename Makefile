@@ -42,8 +42,8 @@ lint: $(VENV)/.installed-test
 
 # The first ones share a database of production size; the others fill small ones of their own.
 bench: $(VENV)/.installed
-	$(BIN)/python bench/load $(if $(URL),--url '$(URL)') bench/answers.py bench/windows.py bench/naive.py \
-	    bench/recompute.py
+	$(BIN)/python bench/load $(if $(URL),--url '$(URL)') bench/answers.py bench/today.py bench/windows.py \
+	    bench/naive.py bench/recompute.py
 	$(BIN)/python bench/tally.py
 	$(BIN)/python bench/yearly.py
 
