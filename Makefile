@@ -27,13 +27,18 @@ demo: $(VENV)/.installed
 	@if [ -n "$$DATABASE_URL" ]; then exec $(BIN)/cli demo --serve; \
 	else DATABASE_URL=sqlite:///var/demo.db exec $(BIN)/cli demo --serve --force; fi
 
+# Coverage doubles the time of tests that mostly compute, and those of golden and contract add none that is asked for.
+UNCOVERED := tests/golden tests/contract
+PYTEST := pytest --numprocesses auto --maxprocesses 4
+
 test: lint
 	$(BIN)/python -m coverage erase
-	$(BIN)/python -m coverage run -m pytest --numprocesses auto --maxprocesses 4
+	$(BIN)/python -m coverage run -m $(PYTEST) $(addprefix --ignore=,$(UNCOVERED))
 	$(BIN)/python -m coverage combine --quiet
 	@echo 'Coverage of service/models and service/queries must reach 80 % each.'
 	$(BIN)/python -m coverage report --include='service/models/*' --fail-under=80
 	$(BIN)/python -m coverage report --include='service/queries/*' --fail-under=80
+	$(BIN)/python -m $(PYTEST) $(UNCOVERED)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/python -m mypy

@@ -7,6 +7,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import re
 import resource
 import shutil
 import socket
@@ -105,6 +106,7 @@ loglevel = text("LOG_LEVEL", "info").lower()
 
 METRICS_ADDRESS = text("METRICS_ADDRESS", "")
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+COUNTED = re.compile(r"(counter|histogram|summary|gauge_[a-z]+)_[0-9]+\.db")  # as prometheus_client names its files
 
 
 def share_metrics() -> None:
@@ -133,8 +135,9 @@ def empty_metrics(server: Any) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if "GUNICORN_PID" not in os.environ:  # in an upgrade the old workers still count
-            for counted in folder.glob("*.db"):
-                counted.unlink()
+            for found in folder.iterdir():
+                if COUNTED.fullmatch(found.name):  # an SQLite database may be beside them
+                    found.unlink()
         if server.cfg.uid != os.geteuid():
             os.chown(folder, server.cfg.uid, server.cfg.gid)
     except OSError as error:
@@ -152,9 +155,11 @@ def allow_open_files(needed: int) -> None:
 def on_starting(server: Any) -> None:
     """Refuse to start beside another server, or over a database that this release cannot work with."""
     refuse_taken_port(server.cfg.address, "PORT and HOST choose another address.")
-    refuse_unfit_database()
     if METRICS_ADDRESS:
         refuse_metrics_address(server)
+        empty_metrics(server)  # the look at the database counts
+    refuse_unfit_database()
+    if METRICS_ADDRESS:
         empty_metrics(server)
 
 

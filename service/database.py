@@ -132,20 +132,22 @@ def _sqlite(url: str, read_only: bool, timeout: int) -> Database:
         "cache_size": -2_000 if read_only else -65_536,
         "query_only": int(read_only),
     }
+    # A file that somebody moved away must be missed, not made anew and empty.
+    file = {"database": f"{Path(name).absolute().as_uri()}?mode=rw", "uri": True} if read_only else {"database": name}
     # Deferred transactions that read and then write fail with "database is locked" under two writers;
     # immediate ones queue.
-    options: dict[str, Any] = {"pragmas": pragmas, "lock_type": "IMMEDIATE"}
-    return _TimedSqlite(name, timeout, **options) if timeout else SqliteDatabase(name, **options)
+    options: dict[str, Any] = {"pragmas": pragmas, "lock_type": "IMMEDIATE", **file}
+    return _TimedSqlite(timeout, **options) if timeout else SqliteDatabase(**options)
 
 
 class _TimedSqlite(SqliteDatabase):
     """SQLite that ends a statement, or the reading of its rows, after `timeout` seconds, as the sessions of MariaDB do:
     the error says "interrupted", and the connection stays good."""
 
-    def __init__(self, name: str, timeout: int, **options: Any) -> None:
+    def __init__(self, timeout: int, **options: Any) -> None:
         self._timeout_seconds = timeout
         self._now = threading.local()  # what this thread runs: peewee has a connection a thread
-        super().__init__(name, **options)
+        super().__init__(**options)
 
     def cursor(self, named_cursor: str | None = None) -> Any:
         """What every statement begins with, so that its time begins here."""

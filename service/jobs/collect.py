@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import date, datetime, timedelta
 from functools import partial
+from typing import Any
 
 from service.feeds.simulation import World
 from service.jobs.catalog import Catalog
@@ -13,6 +15,8 @@ from service.jobs.patience import patiently
 from service.jobs.store import publish_slots, store_readings, store_schedules
 from service.periods import days_between, epoch, pacific_date
 from service.rules import Source
+
+log = logging.getLogger("service.jobs.collect")
 
 
 class Collector:
@@ -53,19 +57,30 @@ class Collector:
         with logged("collect", now, start=today, end=today) as run:
             if self._scheduled != today:
                 self._store_schedules(world, catalog, today, now)
+            failures: list[Exception] = []
             for source_id, park_id in catalog.park_ids.items():
                 said = world.slot_readings(source_id, slot, self.interval_minutes)
-                run.rows_processed += store_readings(
-                    park_id,
-                    [(at, catalog.ride_ids[ride], status, is_open, wait) for at, ride, status, is_open, wait in said],
-                    source=Source.SIMULATION,
-                    interval_minutes=self.interval_minutes,
-                    now=now,
-                    unseen=True,
-                ).stored
+                rides = [(at, catalog.ride_ids[ride], *told) for at, ride, *told in said]
+                try:
+                    run.rows_processed += self._store(park_id, rides, now)
+                except ValueError as error:  # of this park alone: the others go on
+                    log.exception("The readings of park %s could not be stored", park_id)
+                    failures.append(error)
             publish_slots(now)
+            if failures:
+                raise failures[0]
         self._last_slot, self._scheduled = slot, today
         return f"{run.rows_processed:,} readings of {len(catalog.park_ids)} simulated parks"
+
+    def _store(self, park_id: int, readings: list[tuple[Any, ...]], now: datetime) -> int:
+        return store_readings(
+            park_id,
+            readings,
+            source=Source.SIMULATION,
+            interval_minutes=self.interval_minutes,
+            now=now,
+            unseen=True,
+        ).stored
 
     def _store_schedules(self, world: World, catalog: Catalog, today: date, now: datetime) -> None:
         days = list(days_between(today - timedelta(days=1), today + SCHEDULED_AHEAD))

@@ -186,14 +186,17 @@ def publish_slots(now: datetime) -> None:
 
 
 def _publish_slots(now: datetime) -> None:
+    _publish(_unseen(state.get_state(state.NEWEST_SLOT)), now)
+
+
+def _unseen(newest: int | None) -> dict[str, set[int]]:
+    """The slots after the newest one that readers see, by the zones of the parks that have them."""
     activity = ParkActivitySnapshot
-    newest = state.get_state(state.NEWEST_SLOT)
     parks = activity.select(Park.timezone, activity.snapshot_time).join(Park, on=activity.park_id == Park.park_id)
-    unseen = parks.distinct()
-    slots: dict[str, list[int]] = defaultdict(list)
-    for zone, slot in fetch(unseen if newest is None else unseen.where(activity.snapshot_time > newest)):
-        slots[zone].append(slot)
-    _publish({zone: sorted(found) for zone, found in slots.items()}, now)
+    found: dict[str, set[int]] = defaultdict(set)
+    for zone, slot in fetch(parks.where(activity.snapshot_time > (newest or 0)).distinct()):
+        found[zone].add(slot)
+    return found
 
 
 def _checked(
@@ -236,9 +239,7 @@ def _store_readings(
     slots = sorted({slot for slot, _ in in_order})
     held.update(changed)
     _store_activity(park_id, rides, slots, held, source)
-    newest = state.get_state(state.NEWEST_SLOT) or 0
-    seen = [slot for slot in slots if slot <= newest] if unseen else slots
-    _publish({next(iter(rides.values())).timezone: seen} if seen else {}, now)
+    _publish_own(slots, next(iter(rides.values())).timezone, now, unseen)
     # After the revision: whoever stores a day locks that first, and then the rides, by foreign keys.
     _raise_last_operated(rides, changed)
     return Stored(len(changed) - replaced, replaced, len(given) - len(changed), expired)
@@ -306,22 +307,35 @@ def _raise_last_operated(rides: Mapping[int, _Ride], changed: Mapping[Key, Fact]
         Ride.update({Ride.last_operated_at: slot}).where(Ride.ride_id << sorted(ride_ids), earlier).execute()
 
 
-def _publish(slots: Mapping[str, Sequence[int]], now: datetime) -> None:
-    """Make the slots known that were written, in order, by the zones of their parks."""
+def _publish_own(slots: Sequence[int], zone: str, now: datetime, unseen: bool) -> None:
+    """Make the slots of a park known that were written, in order; not the new ones if they are to stay unseen. With new
+    ones all that others have left unseen is seen, and becomes known too."""
+    newest = state.get_state(state.NEWEST_SLOT) or 0
+    found = {slot for slot in slots if slot <= newest or not unseen}
+    if any(slot > newest for slot in found):
+        others = _unseen(newest)
+        _publish({**others, zone: found | others.get(zone, set())}, now)
+    elif found:
+        _publish({zone: found}, now)
+
+
+def _publish(slots: Mapping[str, Collection[int]], now: datetime) -> None:
+    """Make slots known that were written, given by the zones of their parks."""
     if not slots:
         return
     midnight = periods.pacific_day(periods.pacific_date(now)).start
-    newest = max(found[-1] for found in slots.values())
+    in_order = {zone: sorted(found) for zone, found in slots.items()}
+    newest = max(found[-1] for found in in_order.values())
     late: set[date] = set()
     touched: set[date] = set()
-    for zone, found in slots.items():
+    for zone, found in in_order.items():
         late |= judged_on(_late_days(found, zone, midnight, periods.epoch(now)), zone)
         touched |= judged_on(periods.local_days(Interval(found[0], found[-1] + 1), zone), zone)
     raise_state(state.NEWEST_SLOT, newest)
     move_revisions(current=newest >= midnight, history=bool(late))
     mark_dirty(late)
     # Whatever the writer's clock says, these were stored as having seen the slots.
-    if mark_dirty(touched, seen=min(found[0] for found in slots.values())):
+    if mark_dirty(touched, seen=min(found[0] for found in in_order.values())):
         move_revisions(current=False, history=True)
 
 

@@ -123,7 +123,8 @@ def schema_state(settings: Settings) -> Check:
 def data_collection(settings: Settings, now: datetime) -> Check:
     """Age of the newest slot. Slots can be further apart than half an hour; then two of them may be missing."""
     newest = RideStatusSnapshot.select(RideStatusSnapshot.snapshot_time)
-    newest = newest.where(RideStatusSnapshot.snapshot_time <= now)
+    slot = RideStatusSnapshot.snapshot_time
+    newest = newest.where(slot <= now, slot <= state.newest_slot())
     reading = newest.order_by(RideStatusSnapshot.snapshot_time.desc()).first()
     if reading is None:
         return {"status": "no_data", "message": "No readings yet"}

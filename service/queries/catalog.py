@@ -15,6 +15,7 @@ from service.errors import NotFound
 from service.models import Park, ParkActivitySnapshot, Ride
 from service.models.base import rows
 from service.periods import epoch
+from service.queries import state
 
 NO_PAGE = "/"  # the contract wants an address of every source
 SOURCES = {
@@ -255,7 +256,11 @@ def attribution(now: datetime) -> dict[str, object]:
     snapshot = ParkActivitySnapshot
     newest = (
         snapshot.select(snapshot.source)
-        .where(snapshot.park_id == Park.park_id, snapshot.snapshot_time <= epoch(now))
+        .where(
+            snapshot.park_id == Park.park_id,
+            snapshot.snapshot_time <= epoch(now),
+            snapshot.snapshot_time <= state.newest_slot(),
+        )
         .order_by(snapshot.snapshot_time.desc())
         .limit(1)
     )

@@ -378,10 +378,9 @@ class Tallies:
 
     def _held(self, oldest: int | None) -> Interval:
         newest = state.get_state(state.NEWEST_SLOT)
-        if oldest is None:
+        if oldest is None or newest is None:  # what is there was not shown yet
             return Interval(self.now, self.now)
-        last = self.now if newest is None else min(self.now, newest)
-        return Interval(oldest, max(oldest, last + 1))
+        return Interval(oldest, max(oldest, min(self.now, newest) + 1))
 
     def _schedule(self, local: date) -> dict[int, Schedule]:
         """The schedules around a local day; loaded a week at a time, because neighbours are asked for next."""

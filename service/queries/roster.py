@@ -98,12 +98,12 @@ def _last_operated(tallies: Tallies, ride_ids: list[int]) -> dict[int, int]:
         Ride.ride_id.in_(ride_ids), Ride.last_operated_at.is_null(False)
     )
     known = dict(fetch(query))
-    later = [ride_id for ride_id, at in known.items() if at > tallies.now]
-    return {ride_id: at for ride_id, at in known.items() if at <= tallies.now} | _last_reading(tallies, later)
+    later = [ride_id for ride_id, at in known.items() if at >= tallies.held.end]
+    return {ride_id: at for ride_id, at in known.items() if at < tallies.held.end} | _last_reading(tallies, later)
 
 
 def _last_reading(tallies: Tallies, ride_ids: list[int]) -> dict[int, int]:
-    """The same from the readings held: what is noted with a ride may lie after a replayed present."""
+    """The same from the readings held: what is noted with a ride may lie after a replayed present, or be unseen yet."""
     if not ride_ids:
         return {}
     snapshot = RideStatusSnapshot

@@ -1,6 +1,6 @@
 """Whole numbers the service keeps about itself."""
 
-from typing import Final
+from typing import Any, Final
 
 from service import rules
 from service.config import DEFAULT_INTERVAL_MINUTES
@@ -24,6 +24,11 @@ def get_state(name: str) -> int | None:
     """The stored number, or None before the first one."""
     row = ServiceState.get_or_none(ServiceState.name == name)
     return None if row is None else row.value
+
+
+def newest_slot() -> Any:
+    """The newest slot that readers see, as a part of a query: what is stored beyond it is not of all parks yet."""
+    return ServiceState.select(ServiceState.value).where(ServiceState.name == NEWEST_SLOT)
 
 
 def get_states(*names: str) -> dict[str, int]:

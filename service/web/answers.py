@@ -18,19 +18,20 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, TypeAlias
+from urllib.parse import urlencode
 
 from peewee import PeeweeException
 
 from service import clock, database, periods
-from service.errors import ServiceError, Unavailable
+from service.errors import ServiceError, Unavailable, Unreachable
 from service.periods import epoch, pacific_date, pacific_day
 from service.queries import days, state
 from service.queries.days import Shared
 from service.web import http
-from service.web.params import Request
+from service.web.params import Query, Request
 from service.web.routes import Answer, Reply, Sent, Table
 
 LARGEST_CACHE = 32 * 2**20  # bytes a process holds
@@ -50,7 +51,8 @@ MOST_REFRESHED = 300
 MAX_AGE, MAX_AGE_OF_PAST = 10, 300  # seconds that others may keep an answer
 STALE_WHILE_REVALIDATE = 60
 
-# Of these paths the answers about periods that are over rest on nothing that the running day can change.
+# Of these paths the answers about periods that are over rest on nothing that the running day can change, but for the
+# names of the sources that parks have now.
 OF_HISTORY = frozenset({
     "/api/parks/downtime",
     "/api/parks/waittimes",
@@ -69,7 +71,7 @@ AWARDS = frozenset({"/api/parks/awards", "/api/rides/awards"})
 log = logging.getLogger("service.answers")
 
 How = Literal["hit", "miss", "stale"]
-Key: TypeAlias = "tuple[str, Asked, date]"  # path, parameters, Pacific day
+Key: TypeAlias = "tuple[str, Asked]"  # path, parameters
 Ask = Callable[[Request], Answer]
 Asked: TypeAlias = "tuple[tuple[str, ...], ...]"
 
@@ -89,6 +91,14 @@ class View(NamedTuple):
         return self.current, self.history
 
 
+class Move(NamedTuple):
+    """What the revisions were seen to be, and when, on the monotonic clock."""
+
+    current: int
+    history: int
+    seen_at: float
+
+
 class Entry(NamedTuple):
     """An answer as it is sent, what it rests on, and how to make it anew."""
 
@@ -105,20 +115,25 @@ class Entry(NamedTuple):
 
     def holds(self, view: View, now: datetime) -> bool:
         """Whether it still says what would be said as of `now`."""
-        if self.history != view.history:
-            return False
-        is_young = self.made_at <= now < self.made_at + timedelta(seconds=LIVE_SECONDS)
-        return self.current is None or (self.current == view.current and is_young)
+        is_same = self.history == view.history and self.current in (None, view.current)
+        return is_same and self._is_of_now(now, LIVE_SECONDS)
 
-    def max_age(self, now: datetime) -> int:
-        """Seconds that others may keep it: not beyond Pacific midnight."""
-        left = pacific_day(pacific_date(now)).end - epoch(now)
-        return max(0, min(left, MAX_AGE if self.current is not None else MAX_AGE_OF_PAST))
+    def held(self, floor: Move, now: datetime) -> bool:
+        """Whether it did when the revisions were those of `floor`, and not much more time has passed."""
+        is_later = self.history >= floor.history and (self.current is None or self.current >= floor.current)
+        return is_later and self._is_of_now(now, LIVE_SECONDS + LENIENT_SECONDS)
+
+    def _is_of_now(self, now: datetime, seconds: float) -> bool:
+        """Whether it is of the same Pacific day, and if it is about the running day, made in the last `seconds`. An
+        asker may have read the clock just before."""
+        age = (now - self.made_at).total_seconds()
+        is_young = self.current is None or -LENIENT_SECONDS < age < seconds
+        return is_young and pacific_date(self.made_at) == pacific_date(now)
 
     @property
     def size(self) -> int:
-        """Bytes it takes."""
-        return len(self.body) + len(self.zipped or b"") + 1000
+        """Bytes it takes, with the question, which is kept in pieces."""
+        return len(self.body) + len(self.zipped or b"") + 8 * len(self.request.query.string) + 2000
 
 
 class Kept:
@@ -153,7 +168,8 @@ class Answers:
         self._bytes = 0
         self._view: View | None = None
         self._looked_at = -SECONDS_BETWEEN_LOOKS
-        self._is_away = False
+        self._moves: tuple[Move, ...] = ()
+        self._away: ServiceError | None = None
         self._moved = threading.Event()
         self._ended = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -161,12 +177,22 @@ class Answers:
 
     def find(self, request: Request, path: str, ask: Ask) -> Found:
         """The answer to `request`. Raises what `ask` and its Answer raise; Unavailable when there is none."""
-        key = (path, self._asked(request, path, ask), pacific_date(request.now))
+        key = (path, self._asked(request, path, ask))
         view = self._look(request.now)
         # At first without the lock: nobody should wait for who has it and is not running.
         found = self._at_hand(key, view, request.now)
         if found:
             return found
+        if view is None and self._away:
+            raise self._away  # and let nobody wait for what does not answer
+        found = self._made(key, view, request, ask)
+        if self._may_do(found, request.now):
+            return found
+        # Somebody had begun to make it before what it rests on changed.
+        return self._made(key, self._view, request, ask)
+
+    def _made(self, key: Key, view: View | None, request: Request, ask: Ask) -> Found:
+        """The answer, made by this thread or by the one that is at it."""
         with self._lock:
             found = self._at_hand(key, view, request.now)
             if found:
@@ -180,6 +206,12 @@ class Answers:
             return self._lead(key, before, flight, request, ask)
         return self._follow(before, flight)
 
+    def _may_do(self, found: Found, now: datetime) -> bool:
+        view = self._view
+        if found.is_forsaken or view is None:
+            return True
+        return found.entry.holds(view, now) or self._held_just_now(found.entry, now)
+
     def _asked(self, request: Request, path: str, ask: Ask) -> Asked:
         """What is asked for, as `ask` reads it: the same however it is written. Raises what wrong parameters do."""
         string = request.query.string
@@ -187,7 +219,7 @@ class Answers:
         if known is None:
             ask(request)
             known = request.query.asked()
-            if len(string) <= LONGEST_QUESTION:
+            if len(path) + len(string) <= LONGEST_QUESTION:
                 if len(self._questions) >= MOST_QUESTIONS:
                     self._questions.clear()
                 self._questions[path, string] = known
@@ -204,7 +236,13 @@ class Answers:
             return Found(entry, "stale", is_forsaken=True)
         if entry.holds(view, now):
             return Found(entry, "hit")
-        return Found(entry, "stale") if self._is_being_refreshed(view) else None
+        return Found(entry, "stale") if self._held_just_now(entry, now) else None
+
+    def _held_just_now(self, entry: Entry, now: datetime) -> bool:
+        """Whether it may be given for moments more, while a thread makes a new one."""
+        since, moves = time.monotonic() - LENIENT_SECONDS, self._moves
+        floor = next((move for move in reversed(moves) if move.seen_at <= since), moves[0] if moves else None)
+        return self._background and floor is not None and entry.held(floor, now)
 
     # --- making one --------------------------------------------------------------------------------------------------
 
@@ -231,16 +269,18 @@ class Answers:
             raise
 
     def _make(self, key: Key, request: Request, ask: Ask) -> Entry:
-        """Make an answer in one view of the database, and remember it."""
+        """Make an answer in one view of the database, and remember it. It is made of its key alone, so that nothing
+        else that somebody sent gets into it."""
+        began = time.monotonic()
         with self._reading(), _timed() as spent:
-            view = self._seen(*_revisions(), request.now)
-            asked = request._replace(now=view.now, environ={})
+            view = self._seen(*_revisions(), request.now, began)
+            asked = request._replace(now=view.now, query=_query(key[1]), environ={})
             with days.sharing(view.shared):
                 found = ask(asked)()
         if isinstance(found, Table):
             raise TypeError(f"{key[0]}: a table is not kept")
         body = http.json_bytes(found)
-        of_past = self._is_of_past(key[0], asked, view)
+        of_past = self._is_of_past(key, view)
         entry = Entry(
             body,
             gzip.compress(body, ZIP_LEVEL, mtime=0) if len(body) >= SMALLEST_ZIPPED else None,
@@ -257,13 +297,14 @@ class Answers:
             self._remember(key, entry)
         return entry
 
-    def _is_of_past(self, path: str, request: Request, view: View) -> bool:
+    def _is_of_past(self, key: Key, view: View) -> bool:
+        path, asked = key
         if path not in OF_HISTORY:
             return False
         if path in AWARDS:
             return True
-        query = request.query
-        period = query.text("mode") or query.text("period") or "live"
+        said = {name: values[0] for name, *values in asked}
+        period = said.get("mode") or said.get("period") or "live"
         try:
             span = periods.named(period, view.now)
         except ServiceError:
@@ -294,6 +335,9 @@ class Answers:
                 return
             self._forget(key)
 
+    def _forget_all(self) -> None:
+        self._kept, self._bytes, self._moves = {}, 0, ()
+
     def _forget(self, key: Key) -> None:
         kept = self._kept.pop(key, None)
         if kept:
@@ -308,29 +352,29 @@ class Answers:
         view = self._view
         of_today = view is not None and pacific_date(view.now) == pacific_date(now)
         waited = time.monotonic() - self._looked_at
-        if self._is_away and waited < SECONDS_BETWEEN_LOOKS:
+        if self._away and waited < SECONDS_BETWEEN_LOOKS:
             return None
         if self._background and of_today and waited < PATIENT_SECONDS:
-            return None if self._is_away else view
+            return None if self._away else view
         return self._look_now(now)
 
     def _look_now(self, now: datetime) -> View | None:
-        self._looked_at = time.monotonic()
+        self._looked_at = began = time.monotonic()
         try:
             with self._reading():
-                view = self._seen(*_revisions(), now)
+                view = self._seen(*_revisions(), now, began)
         except (PeeweeException, ServiceError) as error:
-            if not self._is_away:
+            if not self._away:
                 log.warning("Answers are the last good ones: %s", error)
-            self._is_away = True
+            self._away = error if isinstance(error, ServiceError) else Unreachable(str(error))
             database.drop_connection()
             return None
-        self._is_away = False
+        self._away = None
         return view
 
-    def _seen(self, current: int, history: int, now: datetime) -> View:
+    def _seen(self, current: int, history: int, now: datetime, began: float) -> View:
         """The view of these revisions: the one at hand, or a new one; one that is older is shared with nobody. To be
-        called in a view of the database."""
+        called in a view of the database that was opened at `began` or later."""
         known = self._view
         if known and known.revisions == (current, history) and _is_young(known, now):
             return known
@@ -339,18 +383,22 @@ class Answers:
             known = self._view
             if known and known.revisions == (current, history) and _is_young(known, now):
                 return known
-            if known is None or (current >= known.current and history >= known.history):
-                self._view = view
-                self._moved.set()
-                self._drop_other_days(pacific_date(now))
+            is_ahead = known is None or (current >= known.current and history >= known.history)
+            was_late = known is not None and 0 < (known.now - now).total_seconds() < LIVE_SECONDS
+            if was_late or not (is_ahead or (known and began > known.seen_at)):
+                return view
+            if not is_ahead:  # of another database, or one that was restored
+                self._forget_all()
+            self._show(view)
             return view
 
-    def _drop_other_days(self, today: date) -> None:
-        for key in [key for key in self._kept if key[2] != today]:
-            self._forget(key)
-
-    def _is_being_refreshed(self, view: View) -> bool:
-        return self._background and time.monotonic() < view.seen_at + LENIENT_SECONDS
+    def _show(self, view: View) -> None:
+        since = view.seen_at - LENIENT_SECONDS
+        recent = [move for move in self._moves if move.seen_at > since]
+        before = [move for move in self._moves if move.seen_at <= since][-1:]
+        self._moves = (*before, *recent, Move(view.current, view.history, view.seen_at))
+        self._view = view
+        self._moved.set()
 
     # --- threads -----------------------------------------------------------------------------------------------------
 
@@ -375,7 +423,11 @@ class Answers:
 
     def _keep_looking(self) -> None:
         while not self._ended.is_set():
-            self._look_now(clock.now())
+            try:
+                with database.asking("a look at the revisions"):
+                    self._look_now(clock.now())
+            except Exception:  # whatever it was, the next look may be luckier: without them nothing becomes new
+                log.exception("The revisions could not be looked at")
             self._ended.wait(SECONDS_BETWEEN_LOOKS)
         database.drop_connection()
 
@@ -426,15 +478,24 @@ def sent(found: Found, request: Request) -> Reply:
 def _headers(found: Found, now: datetime) -> dict[str, str]:
     """What tells clients, proxies and people about an answer."""
     entry, how = found.entry, found.how
-    kept = f"max-age={entry.max_age(now)}, stale-while-revalidate={STALE_WHILE_REVALIDATE}"
     said = {
         "Content-Type": "application/json",
         "ETag": entry.etag,
-        "Cache-Control": f"public, {'max-age=1' if found.is_forsaken else kept}",
+        "Cache-Control": f"public, {_keeping(found, now)}",
         "Vary": "Accept-Encoding",
         "Server-Timing": f"cache;desc={how}, db;dur={entry.database_ms if how == 'miss' else 0:.1f}",
     }
     return {**said, "Warning": '110 - "Response is Stale"'} if found.is_forsaken else said
+
+
+def _keeping(found: Found, now: datetime) -> str:
+    """How long others may keep an answer: in no case beyond Pacific midnight."""
+    left = max(pacific_day(pacific_date(now)).end - epoch(now), 0)
+    seconds = 1 if found.how == "stale" else MAX_AGE if found.entry.current is not None else MAX_AGE_OF_PAST
+    kept = f"max-age={min(left, seconds)}"
+    if found.is_forsaken:
+        return kept
+    return f"{kept}, stale-while-revalidate={min(STALE_WHILE_REVALIDATE, left - min(left, seconds))}"
 
 
 def is_known(etag: str, if_none_match: str) -> bool:
@@ -449,6 +510,10 @@ def is_known(etag: str, if_none_match: str) -> bool:
 def takes_gzip(accept_encoding: str) -> bool:
     """Whether a client that sends this header wants gzip."""
     return re.search(r"\bgzip\b(?!\s*;\s*q=0(\.0*)?\s*(,|$))", accept_encoding, re.IGNORECASE) is not None
+
+
+def _query(asked: Asked) -> Query:
+    return Query(urlencode([(name, value) for name, *values in asked for value in values]))
 
 
 def _is_young(view: View, now: datetime) -> bool:

@@ -123,7 +123,7 @@ def create_app(settings: Settings, *, cached: bool = False, background: bool = F
     for path, describe in DESCRIPTIONS.items():
         _mount(app, "GET", path, settings, describe if path in UNLIMITED else access.limited(describe))
     for path, question in QUESTIONS.items():
-        guarded = gate.guard(question) if answers is None or path in UNCACHED else kept(answers, gate, question)
+        guarded = gate.guard(question) if answers is None or path in UNCACHED else kept(answers, gate, path, question)
         _mount(app, "GET", path, settings, access.limited(guarded))
     for path, command in COMMANDS.items():
         _mount(app, "POST", path, settings, access.keyed(access.limited(gate.guard(command))))
@@ -210,14 +210,14 @@ class Gate:
             self.passed = True
 
 
-def kept(answers: Answers, gate: Gate, question: Callable[[Request], Answer]) -> Handler:
+def kept(answers: Answers, gate: Gate, path: str, question: Callable[[Request], Answer]) -> Handler:
     """`question`, answered from what is kept; but for tables, which are sent while they are made."""
-    guarded = gate.guard(question)
+    guarded, named = gate.guard(question), re.sub("<([a-z_]+):re:[^>]*>", r"{\1}", path)
 
     def handler(request: Request) -> Reply:
         if question is analytics.series and request.query.text("format") == analytics.CSV:
             return guarded(request)
-        found = answers.find(request, request.environ["PATH_INFO"], question)
+        found = answers.find(request, named.format(**request.ids), question)  # however the ids were written
         metrics.answered(found.how)
         return sent(found, request)
 

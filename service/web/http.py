@@ -18,6 +18,7 @@ from service.web.frontend import Folder
 CORS_METHODS = "GET, OPTIONS, POST"
 CORS_HEADERS = ("content-type", "x-api-key")
 LONGEST_URL = 4000
+NOT_KEPT = {"Cache-Control": "no-store"}
 
 MESSAGES = {
     HTTPStatus.BAD_REQUEST: "The path is not UTF-8",
@@ -49,13 +50,14 @@ def answer(body: bytes | str | Iterable[bytes], status: int, headers: Mapping[st
 
 def json_answer(status: int, body: Mapping[str, object], headers: Mapping[str, str] | None = None) -> Any:
     """The same with a JSON body. Raises ValueError and TypeError for what JSON cannot carry."""
-    return answer(json_bytes(body), status, {"Content-Type": "application/json", **(headers or {})})
+    # Nothing that is made for one request may be kept, also where caches have defaults of their own.
+    return answer(json_bytes(body), status, {"Content-Type": "application/json", **NOT_KEPT, **(headers or {})})
 
 
 def csv_answer(chunks: Iterable[bytes], name: str) -> Any:
     """A table that is sent while it is made, to be kept as a file of that name."""
     kept = f'attachment; filename="{name}"'
-    return answer(chunks, 200, {"Content-Type": "text/csv; charset=utf-8", "Content-Disposition": kept})
+    return answer(chunks, 200, {"Content-Type": "text/csv; charset=utf-8", "Content-Disposition": kept, **NOT_KEPT})
 
 
 def environ_now() -> WSGIEnvironment:
@@ -88,7 +90,8 @@ def _error(error: Any) -> bytes:
     status = HTTPStatus(error.status_code)
     if status is HTTPStatus.METHOD_NOT_ALLOWED:
         bottle.response.set_header("Allow", _allowed(error.get_header("Allow", "").split(",")))
-    bottle.response.set_header("Content-Type", "application/json")
+    for name, value in {"Content-Type": "application/json", **NOT_KEPT}.items():
+        bottle.response.set_header(name, value)
     return json_bytes({"error": status.phrase, "message": MESSAGES.get(status, "The request could not be served")})
 
 

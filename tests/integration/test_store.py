@@ -22,6 +22,7 @@ from service.jobs.store import Stored, publish_slots, store_readings, store_sche
 from service.models import ALL_MODELS, DailyParkStats, DailyStats, Park, ParkActivitySnapshot, ParkSchedule, Ride
 from service.models import RideStatusSnapshot, StatDay
 from service.periods import epoch, instant
+from service.monitoring import health
 from service.queries import live, state
 from service.queries.days import Tallies
 from service.rules import Category, ParkType, ScheduleType, Source, Status
@@ -630,6 +631,27 @@ def test_the_next_slot_shows_what_a_killed_collector_left_and_days_computed_with
     publish_slots(after_midnight)
     assert dirty() == [20]
     assert state.get_state(state.NEWEST_SLOT) == at(21, 0, 45)
+
+
+@pytest.mark.usefixtures("two_parks")
+def test_who_shows_a_newer_slot_makes_known_what_others_left_unseen() -> None:
+    put((at(20, 23, 45), 10, OPERATING, None, None), unseen=True)
+    after_midnight = NOW + timedelta(hours=13)
+    computed(*may(19, 20), now=after_midnight)
+    history = revisions()[1]
+    put((at(21, 0, 45), 20, OPERATING, None, None), park_id=2, now=after_midnight)
+    assert dirty() == [20]
+    assert (revisions()[1] or 0) > (history or 0)
+
+
+def test_before_anything_was_shown_nothing_is_seen() -> None:
+    store_catalog([park()], [ride()], NOW)
+    put((at(20, 11), 10, OPERATING, None, None), unseen=True)
+    assert Tallies(NOW).held == (epoch(NOW), epoch(NOW))
+    assert health.data_collection(Settings(), NOW)["status"] == "no_data"
+    publish_slots(NOW)
+    assert Tallies(NOW).held == (at(20, 11), at(20, 11) + 1)
+    assert health.data_collection(Settings(), NOW)["age_minutes"] == 60
 
 
 # --- two at once -----------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from service import rules
 from service.database import fetch
 from service.models import DailyStats, ParkActivitySnapshot
 from service.periods import last_days, pacific_date, pacific_day
-from service.queries import Row
+from service.queries import Row, state
 from service.queries.audit import CRITICAL, METHODOLOGY_URL, SEVERITIES, WARNING
 from service.queries.catalog import ParkFacts
 from service.queries.days import Tallies, held_by
@@ -200,7 +200,8 @@ class _Silent:
         if self.heard is None:
             start, end = pacific_day(self.day)
             snapshot = ParkActivitySnapshot
-            query = snapshot.select(snapshot.park_id).where(snapshot.snapshot_time.between(start, end - 1))
+            slot = snapshot.snapshot_time
+            query = snapshot.select(snapshot.park_id).where(slot.between(start, end - 1), slot <= state.newest_slot())
             self.heard = {found for (found,) in fetch(query.distinct())}
         return park_id not in self.heard
 

@@ -12,7 +12,7 @@ from service import rules
 from service.database import fetch
 from service.models import DailyParkStats, DailyStats, Park, Ride, RideStatusSnapshot
 from service.periods import pacific_date, pacific_day, week_of
-from service.queries import Row
+from service.queries import Row, state
 from service.queries.audit import CRITICAL, INFO, WARNING
 from service.queries.days import Stored, Tallies, held_by
 
@@ -178,7 +178,8 @@ def _was_missed(day: Day) -> bool:
     """Whether readings of a day are held, and nothing was made of them."""
     start, end = pacific_day(day.on)
     reading = RideStatusSnapshot.snapshot_time
-    if not RideStatusSnapshot.select().where(reading.between(start, end - 1)).exists():
+    seen = RideStatusSnapshot.select().where(reading.between(start, end - 1), reading <= state.newest_slot())
+    if not seen.exists():
         return False
     return not Parks.select().where(held_by(day.rows, Parks.stat_date, Parks.metrics_version, Parks.park)).exists()
 
