@@ -31,3 +31,15 @@ class Unavailable(ServiceError):
 
 class Unreachable(Unavailable):
     """The database does not answer. The message has the driver's words, which name hosts and users: not for the web."""
+
+
+class BadFeed(ServiceError):
+    """A source answered nonsense: not JSON, or not what its address is known to give. Nothing of it was used."""
+
+    status = 502
+
+
+class Unanswered(ServiceError):
+    """A public source gave no answer that can be used. The message names its host and what happened, no secrets."""
+
+    status = 502
