@@ -27,11 +27,14 @@ def main() -> None:
     parser.add_argument("--url", help="a database filled by bench/production.py")
     parser.add_argument("scripts", nargs="*", metavar="SCRIPT", help="each of which takes --url, or is away.py")
     given = parser.parse_args()
+    unknown = [script for script in given.scripts if not (ROOT / script).is_file()]
+    if unknown:
+        parser.error(f"there is no {', '.join(unknown)}")
     end_orderly()
     with opened(given.url) as settings:
         failed = [script for script in given.scripts or LOAD if _run(script, settings.database_url)]
     if failed:
-        raise SystemExit(f"failed: {', '.join(failed)}")
+        raise SystemExit(f"failed, or missed a bar: {', '.join(failed)}")
 
 
 def _run(script: str, url: str) -> int:

@@ -43,6 +43,8 @@ WARM_USERS = 20  # enough connections that each worker has some
 # Ends the server when the process that started it is killed: `read` fails once the other end of the pipe is gone.
 WATCHER = 'read -r line || kill -TERM "$1"'
 NOT_OURS = {"Date", "Server", "Connection", "Content-Length", "Transfer-Encoding"}  # written by the server
+_missed: list[str] = []  # bars
+
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -60,7 +62,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 @contextlib.contextmanager
 def surroundings(arguments: argparse.Namespace, connections: int = 0) -> Iterator[Settings]:
-    """The database, open, between two lines that tell how busy the machine is."""
+    """The database, open, between lines that tell how busy the machine is. Ends the program with 1 for a missed bar."""
     end_orderly()
     allow_open_files(connections + FILES)
     with production.opened(arguments.url, arguments.days) as settings:
@@ -69,6 +71,8 @@ def surroundings(arguments: argparse.Namespace, connections: int = 0) -> Iterato
         yield settings
         print_load()
         print_yardstick()
+    if _missed:
+        raise SystemExit(1)
 
 
 def end_orderly() -> None:
@@ -79,6 +83,14 @@ def end_orderly() -> None:
         raise SystemExit(128 + number)
 
     signal.signal(signal.SIGTERM, end)
+    sys.excepthook = _say_why
+
+
+def _say_why(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    if kind is KeyboardInterrupt:
+        say("stopped")
+    else:
+        sys.__excepthook__(kind, error, trace)
 
 
 # --- servers ---------------------------------------------------------------------------------------------------------
@@ -308,6 +320,8 @@ def verdict(name: str, values: Iterable[float], bar: float, unit: str, *, least:
     found = list(values)
     middle = median(found) if found else float("nan")
     holds = middle >= bar if least else middle <= bar
+    if not holds:
+        _missed.append(name)
     allowed = f"{'at least' if least else 'at most'} {bar:,g}{unit}"
     several = f" (median of {len(found)})" if len(found) > 1 else ""
     print(f"{name}: {_shown(middle)}{unit}{several}, bar {allowed}{'' if holds else '  MISSED'}", flush=True)
@@ -319,4 +333,6 @@ def verdict_on_errors(samples: Iterable[Sample]) -> None:
     for sample in samples:
         for kind, number in sample.errors.items():
             errors[kind] = errors.get(kind, 0) + number
+    if errors:
+        _missed.append("errors")
     print(f"errors: {described(errors)}, bar 0{'  MISSED' if errors else ''}", flush=True)
