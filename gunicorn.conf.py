@@ -134,10 +134,13 @@ def empty_metrics(server: Any) -> None:
     folder = Path(os.environ[METRICS_FOLDER])
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        found = list(folder.glob("*.db"))
+        other = next((one.name for one in found if not COUNTED.fullmatch(one.name)), None)
+        if other:  # an SQLite database, say: what adds up the counters would read it as one
+            refuse(f"{METRICS_FOLDER}={str(folder)!r} holds {other}, which is no counter. Name a folder of its own.")
         if "GUNICORN_PID" not in os.environ:  # in an upgrade the old workers still count
-            for found in folder.iterdir():
-                if COUNTED.fullmatch(found.name):  # an SQLite database may be beside them
-                    found.unlink()
+            for counted in found:
+                counted.unlink()
         if server.cfg.uid != os.geteuid():
             os.chown(folder, server.cfg.uid, server.cfg.gid)
     except OSError as error:

@@ -107,7 +107,8 @@ def compare(context: click.Context, against: datetime | None, as_json: bool) -> 
 
     A query whose p95 is at least 25 % above the median of theirs has become too slow: it is named, the exit code is 1,
     and ALERT_WEBHOOK_URL is told, once, and again when all is well. Captures with fewer than 20 samples of a query say
-    nothing about it. Exit code 0 also when there is nothing to compare with yet; 2 if the day given has no capture.
+    nothing about it. Exit code 0 also when there is nothing to compare with yet; 2 if there is no capture of the day
+    given before the newest.
     """
     settings: Settings = context.obj
     # What has been told is remembered in the database.
@@ -151,7 +152,10 @@ def _lines(newest: datetime | None, compared: list[Comparison]) -> Iterator[str]
     if not compared:
         yield f"There is nothing to compare with: no capture of the 30 days before {pacific_date(newest)}."
         return
-    yield from (_line(one) for one in compared if one.verdict == WORSE)
+    worse = [one for one in compared if one.verdict == WORSE]
+    if any(one.query_name == baselines.SUM for one in worse):
+        yield "The machine itself was slower: compare a capture that was made when it had nothing else to do."
+    yield from map(_line, worse)
     count = Counter(one.verdict for one in compared)
     known = count[WORSE] + count[FINE]
     told = [f"{count[verdict]} {verdict}" for verdict in (SHORT, NEW, LEFT_OUT) if count[verdict]]

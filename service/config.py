@@ -118,8 +118,8 @@ class _Reader:
         found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]@]+):([0-9]{1,5})", value, re.ASCII)
         if not found or not 1 <= int(found[2]) <= 65535:
             raise BadRequest(
-                f"{name}={value!r} is neither {METRICS_ON_MAIN!r}, the address of the API, nor one of their own such as"
-                " 127.0.0.1:9100 or [::1]:9100."
+                f"{name}={value!r} is no address: use {METRICS_ON_MAIN} for that of the API, one of their own such as"
+                " 127.0.0.1:9100 or [::1]:9100, or leave it empty for no metrics."
             )
         return value
 

@@ -28,6 +28,7 @@ from service.queries.versions import clean_days
 
 SLOWER_PERCENT = 25  # from here on a query has become too slow
 LEAST_SAMPLES = 20  # with fewer, the 95th percentile is the slowest of them
+SUM = "a sum, without the database"
 BASELINE = timedelta(days=30)
 KEPT = timedelta(days=400)
 
@@ -135,7 +136,7 @@ def _newest_slots(now: datetime) -> list[int | None]:
 
 
 QUERIES: dict[str, Callable[[datetime], object]] = {  # that many answers and jobs rest on
-    "a sum, without the database": lambda now: sum(range(300_000)),  # tells a slower machine from slower questions
+    SUM: lambda now: sum(range(300_000)),  # tells a slower machine from slower questions
     "the readings of a day, counted": _readings_of_a_day,
     "the newest slot of each park": _newest_slots,
     "the days of the ledger": lambda now: clean_days(state.active_version()),

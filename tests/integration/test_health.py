@@ -15,9 +15,11 @@ from service import clock, rules
 from service import database as door
 from service.config import Settings
 from service.models import AggregationJobLog, JobLease, JobStatus, RideStatusSnapshot, ServiceState, StatDay
+from service.jobs.marks import raise_state
 from service.models.base import Base
 from service.monitoring import health as health_module
 from service.monitoring.health import Check, health
+from service.periods import epoch
 from service.queries import state
 from service.queries.jobs import host_name
 from service.queries.days import ADOPTED_VERSION
@@ -37,6 +39,7 @@ def minutes_ago(minutes: float) -> datetime:
 
 
 def reading(at: datetime) -> None:
+    raise_state(state.NEWEST_SLOT, epoch(at))
     store(RideStatusSnapshot, {
         RideStatusSnapshot.snapshot_time: at, RideStatusSnapshot.ride_id: 1,
         RideStatusSnapshot.status: Status.OPERATING,

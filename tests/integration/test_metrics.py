@@ -450,7 +450,7 @@ def test_folder_is_made_for_the_server_and_goes_with_it(settings: Settings, tmp_
 def test_what_is_no_address_is_refused(address: str) -> None:
     result = CliRunner().invoke(main, ["serve"], env={"METRICS_ADDRESS": address})
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
-    assert f"METRICS_ADDRESS='{address}' is neither 'main'" in result.stderr
+    assert f"METRICS_ADDRESS='{address}' is no address: use main" in result.stderr
 
 
 @on_sqlite
@@ -465,16 +465,31 @@ def test_address_that_cannot_be_had_is_refused(settings: Settings) -> None:
     assert "has the port of the API" in refusal(settings, f"127.0.0.1:{port}", port)
 
 
-def refusal(settings: Settings, address: str, port: int) -> str:
+def refusal(settings: Settings, address: str, port: int, **more: str) -> str:
     """What gunicorn says that does not start, in one sentence."""
-    environ = {"DATABASE_URL": settings.database_url, "METRICS_ADDRESS": address, "PORT": str(port)}
+    environ = {"DATABASE_URL": settings.database_url, "METRICS_ADDRESS": address, "PORT": str(port), **more}
     done = subprocess.run(
         [sys.executable, "-m", "gunicorn", "--log-level", "error"],
         cwd=ROOT,
         env={**os.environ, **environ},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
     )
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
     return done.stderr
+
+
+@on_sqlite
+def test_a_folder_with_somebodys_database_is_refused_and_left_alone(settings: Settings, tmp_path: Path) -> None:
+    theirs = tmp_path / "var" / "hall_of_shame.db"
+    theirs.parent.mkdir()
+    theirs.write_bytes(b"readings of years")
+    said = refusal(settings, "main", free_port(), PROMETHEUS_MULTIPROC_DIR=str(theirs.parent))
+    assert "holds hall_of_shame.db, which is no counter" in said
+    assert theirs.read_bytes() == b"readings of years"
+
+
+@on_sqlite
+def test_a_folder_that_cannot_be_made_is_refused(settings: Settings) -> None:
+    assert "cannot be used" in refusal(settings, "main", free_port(), PROMETHEUS_MULTIPROC_DIR="/proc/nowhere")

@@ -26,8 +26,9 @@ from service import clock, rules
 from service.config import Settings
 from service.database import fetch
 from service.feeds.simulation import World
-from service.jobs import daily, worker
+from service.jobs import collect, daily, worker
 from service.jobs.alerts import Alerts
+from service.jobs.collect import Collector
 from service.jobs.demo import build_demo
 from service.jobs.joblog import logged
 from service.jobs.marks import mark_raw_days_dirty
@@ -381,6 +382,49 @@ def scene(database: Any) -> tuple[Scene, datetime]:
 
 def thirty(settings: Settings, **changes: Any) -> Settings:
     return replace(settings, snapshot_interval_minutes=30, **changes)
+
+
+def collecting(settings: Settings) -> tuple[Collector, datetime]:
+    """A collector, and the instant of the slot after a demo's last."""
+    start = datetime(2026, 3, 4, 20, tzinfo=UTC)
+    build_demo(World(3, 5, "small"), 1, interval_minutes=5, now=start, progress=lambda done, total: None)
+    return Collector(5), start + timedelta(minutes=5)
+
+
+def test_a_slot_is_collected_unseen_and_then_shown(
+    database: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collector, now = collecting(settings)
+    collector.collect(now)  # and the hours of the next days
+    before = state.get_states(state.NEWEST_SLOT, state.REVISION_CURRENT)
+    monkeypatch.setattr(collect, "publish_slots", lambda now: None)
+    now += timedelta(minutes=5)
+    collector.collect(now)
+    assert state.get_states(state.NEWEST_SLOT, state.REVISION_CURRENT) == before
+    monkeypatch.undo()
+    collector.collect(now + timedelta(minutes=5))
+    after = {state.NEWEST_SLOT: epoch(now) + 300, state.REVISION_CURRENT: before[state.REVISION_CURRENT] + 1}
+    assert state.get_states(state.NEWEST_SLOT, state.REVISION_CURRENT) == after
+
+
+def test_a_park_that_cannot_be_stored_stops_no_other(
+    database: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collector, now = collecting(settings)
+    store = collect.store_readings
+
+    def refuse_the_first(park_id: int, *arguments: Any, **more: Any) -> Any:
+        if park_id == 1:
+            raise ValueError("a wait of -5 minutes")
+        return store(park_id, *arguments, **more)
+
+    monkeypatch.setattr(collect, "store_readings", refuse_the_first)
+    with pytest.raises(ValueError):
+        collector.collect(now)
+    assert log_rows()[-1] == ("collect", JobStatus.FAILED)
+    assert state.get_state(state.NEWEST_SLOT) == epoch(now)
+    monkeypatch.undo()
+    assert collector.is_due(now)
 
 
 def test_late_readings_and_a_changed_tier_are_put_right(settings: Settings, scene: tuple[Scene, datetime]) -> None:
