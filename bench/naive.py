@@ -23,8 +23,8 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from datetime import date
 from itertools import product
 from pathlib import Path
@@ -38,8 +38,8 @@ import pymysql  # type: ignore[import-untyped]
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.production import NOW, opened  # noqa: E402
-from bench.timing import client_now, print_yardstick  # noqa: E402
-from service import database, periods, rules  # noqa: E402
+from bench.timing import client_now, print_yardstick, watched  # noqa: E402
+from service import periods, rules  # noqa: E402
 from service.config import Settings  # noqa: E402
 from service.periods import Span, pacific_day  # noqa: E402
 from tests.wsgi_client import Client  # noqa: E402
@@ -292,16 +292,6 @@ def _statements(client: Client, ranking: Ranking) -> list[Any]:
     with watched() as events:
         _ask(client, ranking)
     return [event for event in events if re.search("FROM `daily_(park_)?stats`", event.sql)]
-
-
-@contextmanager
-def watched() -> Iterator[list[Any]]:
-    found: list[Any] = []
-    bound = database.db.obj
-    assert bound is not None
-    bound.query_hooks.append(found.append)
-    yield found
-    bound.query_hooks.pop()
 
 
 def _by_hand(event: Any) -> Query:

@@ -22,8 +22,6 @@ import os
 import pstats
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import date, timedelta
 from pathlib import Path
 from statistics import mean, median
@@ -34,7 +32,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from bench.production import NOW, opened  # noqa: E402
-from bench.timing import print_yardstick  # noqa: E402
+from bench.timing import print_yardstick, watched  # noqa: E402
 from service import database, rules  # noqa: E402
 from service.config import Settings  # noqa: E402
 from service.jobs import daily  # noqa: E402
@@ -143,7 +141,7 @@ def _command(settings: Settings, days: int) -> Command:
 def _run(days: list[date]) -> Run:
     """The same days in this process. Ends the program unless every day was computed."""
     taken: dict[date, float] = {}
-    with _watched() as events:
+    with watched() as events:
         began = perf_counter()
 
         def step(_: daily.Computation, day: date) -> None:
@@ -158,17 +156,6 @@ def _run(days: list[date]) -> Run:
     in_selects = sum(event.duration for event in selects)
     in_writes = sum(event.duration for event in events) - in_selects
     return Run(taken, in_selects, in_writes, [(event.sql, event.params) for event in selects])
-
-
-@contextmanager
-def _watched() -> Iterator[list[Any]]:
-    """Every statement with its values and seconds, as peewee tells its query hooks."""
-    found: list[Any] = []
-    bound = database.db.obj
-    assert bound is not None
-    bound.query_hooks.append(found.append)
-    yield found
-    bound.query_hooks.pop()
 
 
 def _by_hand(statements: list[Statement]) -> float:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from math import ceil
 from statistics import median
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bench.production import NOW
 from service import clock, database
@@ -52,6 +53,17 @@ def timed(ask: Callable[[], Response], rounds: int) -> Time:
             raise SystemExit(f"{answer.status} {answer.body!r}")
     bound.query_hooks.pop()
     return Time(*min(found), median(whole for whole, _ in found), len(seen))
+
+
+@contextmanager
+def watched() -> Iterator[list[Any]]:
+    """Every statement run meanwhile, with its values and seconds, as peewee tells its query hooks."""
+    found: list[Any] = []
+    bound = database.db.obj
+    assert bound is not None
+    bound.query_hooks.append(found.append)
+    yield found
+    bound.query_hooks.pop()
 
 
 def p95(times: list[Time]) -> Time:

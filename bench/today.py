@@ -23,9 +23,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from bench.naive import ROUTES, Statement, connect, send, watched  # noqa: E402
+from bench.naive import ROUTES, Statement, connect, send  # noqa: E402
 from bench.production import opened  # noqa: E402
-from bench.timing import client_now, print_yardstick  # noqa: E402
+from bench.timing import client_now, print_yardstick, watched  # noqa: E402
 from service.config import Settings  # noqa: E402
 from service.web.app import create_app  # noqa: E402
 from tests.wsgi_client import Client  # noqa: E402
