@@ -1,4 +1,4 @@
-"""Stores new slots of the simulated world while others measure: the child process of bench/load/mixed.py.
+"""Stores new slots of the simulated world while others measure: the child process of mixed.py and fresh.py.
 
     python bench/load/slots.py --url mysql://user:password@host/database --count 3 --seconds 60
 
