@@ -184,7 +184,7 @@ class Answers:
         if found:
             return found
         if view is None and self._away:
-            raise self._away  # and let nobody wait for what does not answer
+            raise self._away.with_traceback(None)  # and let nobody wait for what does not answer
         found = self._made(key, view, request, ask)
         if self._may_do(found, request.now):
             return found

@@ -23,9 +23,11 @@ from service import database as door
 from service import schema
 from service.config import Settings
 from service.errors import Unavailable
+from service.jobs.marks import raise_state
 from service.models import RideStatusSnapshot, StatDay
 from service.monitoring.health import health
-from service.periods import pacific_date
+from service.periods import epoch, pacific_date
+from service.queries import state
 from service.schema import Drift, compare, differences
 from service.web.app import create_app
 
@@ -609,6 +611,7 @@ def test_a_missing_index_stops_nothing(slow, monkeypatch, caplog):
 def test_health_warns_of_a_missing_index(slow):
     reading = RideStatusSnapshot
     reading.insert({reading.snapshot_time: NOW, reading.ride_id: 1}).execute()
+    raise_state(state.NEWEST_SLOT, epoch(NOW))
     StatDay.insert({
         StatDay.stat_date: pacific_date(NOW) - timedelta(days=1), StatDay.metrics_version: 1,
         StatDay.sample_count: 1, StatDay.computed_at: NOW,
