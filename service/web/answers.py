@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, TypeAlias
 from urllib.parse import urlencode
@@ -108,6 +108,7 @@ class Entry(NamedTuple):
     history: int
     current: int | None  # None: it rests on the past alone
     made_at: datetime
+    day: date  # the Pacific one of that instant
     database_ms: float
     request: Request
     ask: Ask
@@ -126,9 +127,9 @@ class Entry(NamedTuple):
     def _is_of_now(self, now: datetime, seconds: float) -> bool:
         """Whether it is of the same Pacific day, and if it is about the running day, made in the last `seconds`. An
         asker may have read the clock just before."""
-        age = (now - self.made_at).total_seconds()
-        is_young = self.current is None or -LENIENT_SECONDS < age < seconds
-        return is_young and pacific_date(self.made_at) == pacific_date(now)
+        if self.day != pacific_date(now):
+            return False
+        return self.current is None or -LENIENT_SECONDS < (now - self.made_at).total_seconds() < seconds
 
     @property
     def size(self) -> int:
@@ -288,6 +289,7 @@ class Answers:
             view.history,
             None if of_past else view.current,
             view.now,
+            pacific_date(view.now),
             sum(spent),
             asked,
             ask,

@@ -217,7 +217,9 @@ def kept(answers: Answers, gate: Gate, path: str, question: Callable[[Request], 
     def handler(request: Request) -> Reply:
         if question is analytics.series and request.query.text("format") == analytics.CSV:
             return guarded(request)
-        found = answers.find(request, named.format(**request.ids), question)  # however the ids were written
+        # However the ids were written.
+        asked = named.format(**request.ids) if request.ids else path
+        found = answers.find(request, asked, question)
         metrics.answered(found.how)
         return sent(found, request)
 

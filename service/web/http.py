@@ -78,7 +78,8 @@ def _refuse_odd_urls() -> None:
     if len(path) + len(environ.get("QUERY_STRING", "")) > LONGEST_URL:
         raise bottle.HTTPError(HTTPStatus.REQUEST_URI_TOO_LONG)
     try:
-        path.encode("latin-1").decode()
+        if not path.isascii():
+            path.encode("latin-1").decode()
     except UnicodeDecodeError:
         raise bottle.HTTPError(HTTPStatus.BAD_REQUEST) from None
     if path.endswith("\n"):
