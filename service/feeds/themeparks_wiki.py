@@ -6,6 +6,7 @@ Every function takes the bytes of one answer, and raises BadFeed if they are som
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Container
 from datetime import date, time, timedelta
 from functools import partial
 from typing import NamedTuple
@@ -143,14 +144,10 @@ def children(body: bytes) -> Children:
 
 
 def _child(answer: Children, row: Row) -> WikiRide | None:
-    kind = row.needed("entityType", text)
-    if kind not in CATEGORIES:
-        answer.others[kind] += 1
+    found = _kind_and_name(answer, row, CATEGORIES)
+    if found is None:
         return None
-    called = row.needed("name", name)
-    if is_single_rider(called):
-        answer.single_riders.append(called)
-        return None
+    kind, called = found
     place = row.within("location")
     return WikiRide(
         row.needed("id", wiki_id),
@@ -161,6 +158,19 @@ def _child(answer: Children, row: Row) -> WikiRide | None:
         place.spared("latitude", LATITUDE),
         place.spared("longitude", LONGITUDE),
     )
+
+
+def _kind_and_name(answer: Children | Live, row: Row, kinds: Container[str]) -> tuple[str, str] | None:
+    """Of an entity of these kinds that is no queue for single riders; the others are noted in `answer`."""
+    kind = row.needed("entityType", text)
+    if kind not in kinds:
+        answer.others[kind] += 1
+        return None
+    called = row.needed("name", name)
+    if is_single_rider(called):
+        answer.single_riders.append(called)
+        return None
+    return kind, called
 
 
 def live(body: bytes) -> Live:
@@ -176,14 +186,10 @@ def live(body: bytes) -> Live:
 
 
 def _live_ride(answer: Live, row: Row) -> LiveRide | None:
-    kind = row.needed("entityType", text)
-    if kind != ATTRACTION:
-        answer.others[kind] += 1
+    found = _kind_and_name(answer, row, (ATTRACTION,))
+    if found is None:
         return None
-    called = row.needed("name", name)
-    if is_single_rider(called):
-        answer.single_riders.append(called)
-        return None
+    _, called = found
     # STANDBY is {} where a ride does not run, and is missing where it has virtual queues only, or none.
     standby = row.within("queue").within("STANDBY")
     return LiveRide(
