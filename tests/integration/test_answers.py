@@ -558,6 +558,25 @@ def test_an_answer_that_was_old_before_is_not_given_again_with_the_next_slot(
     assert found.find(asked(), "/api/x", _numbered).how == "miss"
 
 
+def test_an_answer_is_of_the_revision_that_was_read_though_it_moves_then(
+    demo: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = answers._revisions
+
+    def read_and_move() -> tuple[int, int]:
+        found = read()
+        mover = threading.Thread(target=lambda: (bump(state.REVISION_CURRENT), door.drop_connection()))
+        mover.start()
+        mover.join()
+        return found
+
+    monkeypatch.setattr(answers, "_revisions", read_and_move)
+    found = Answers(app.Gate(demo).reading, background=False)
+    entry = found.find(asked(), "/api/x", lambda _: lambda: {"n": state.get_state(state.REVISION_CURRENT)}).entry
+    assert json.loads(entry.body) == {"n": entry.current}
+    assert (state.get_state(state.REVISION_CURRENT) or 0) > (entry.current or 0)
+
+
 def test_answers_never_mix_two_revisions(demo: Settings) -> None:
     """While slots are stored, every answer is one that a fresh look at some revision gives."""
     client, valid = kept(demo), set()
