@@ -12,6 +12,9 @@ from service.errors import BadRequest
 
 DEFAULT_DATABASE_URL = "sqlite:///var/hall_of_shame.db"
 DEFAULT_INTERVAL_MINUTES = 5
+THEMEPARKS_WIKI_URL: Final = "https://api.themeparks.wiki/v1"
+QUEUE_TIMES_URL: Final = "https://queue-times.com"
+OPEN_METEO_URL: Final = "https://api.open-meteo.com/v1"
 METRICS_ON_MAIN: Final = "main"  # METRICS_ADDRESS: at the address of the API
 
 
@@ -28,6 +31,12 @@ class Settings:
     raw_retention_days: int = 90
     weather_observation_days: int = 730
     weather_forecast_days: int = 90
+    themeparks_wiki_url: str = THEMEPARKS_WIKI_URL
+    queue_times_url: str = QUEUE_TIMES_URL
+    open_meteo_url: str = OPEN_METEO_URL
+    feed_requests_per_second: float = 1.0  # to a host
+    feed_contact: str | None = None
+    ride_vanished_days: int = 14
     auto_promote: bool = True
     alert_webhook_url: str | None = field(default=None, repr=False)
     migrations_dir: Path | None = None
@@ -66,6 +75,12 @@ def load(environ: Mapping[str, str] | None = None) -> Settings:
         raw_retention_days=read.integer("RAW_RETENTION_DAYS", 90, 8, 100_000),
         weather_observation_days=read.integer("WEATHER_OBSERVATION_DAYS", 730, 1, 100_000),
         weather_forecast_days=read.integer("WEATHER_FORECAST_DAYS", 90, 1, 100_000),
+        themeparks_wiki_url=read.web_address("THEMEPARKS_WIKI_URL") or THEMEPARKS_WIKI_URL,
+        queue_times_url=read.web_address("QUEUE_TIMES_URL") or QUEUE_TIMES_URL,
+        open_meteo_url=read.web_address("OPEN_METEO_URL") or OPEN_METEO_URL,
+        feed_requests_per_second=read.number("FEED_REQUESTS_PER_SECOND", 1.0, 0.01, 1000.0),
+        feed_contact=read.line("FEED_CONTACT"),
+        ride_vanished_days=read.integer("RIDE_VANISHED_DAYS", 14, 1, 100_000),
         auto_promote=read.flag("AUTO_PROMOTE", "1"),
         alert_webhook_url=read.web_address("ALERT_WEBHOOK_URL"),
         migrations_dir=read.path("MIGRATIONS_DIR"),
@@ -134,6 +149,18 @@ class _Reader:
         if not re.fullmatch("-?[0-9]{1,9}", value) or not low <= int(value) <= high:
             raise BadRequest(f"{name}={value!r} is not a whole number from {low} to {high}.")
         return int(value)
+
+    def number(self, name: str, default: float, low: float, high: float) -> float:
+        value = self.text(name, str(default))
+        if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", value, re.ASCII) or not low <= float(value) <= high:
+            raise BadRequest(f"{name}={value!r} is not a number from {low:g} to {high:g}.")
+        return float(value)
+
+    def line(self, name: str) -> str | None:
+        value = self.text(name, "")
+        if not (value.isascii() and value.isprintable()):
+            raise BadRequest(f"{name} is not one line of plain ASCII.")
+        return value or None
 
     def divisor_of_60(self, name: str, default: int) -> int:
         value = self.integer(name, default, 1, 60)

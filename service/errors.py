@@ -43,3 +43,8 @@ class Unanswered(ServiceError):
     """A public source gave no answer that can be used. The message names its host and what happened, no secrets."""
 
     status = 502
+
+
+class Silent(Unanswered):
+    """A public source did not answer however often it was asked, or says that it cannot at present: no fault of the
+    question."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import json
 import logging
 import random
 import ssl
@@ -12,7 +11,7 @@ import threading
 import time
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from email.utils import parsedate_to_datetime
 from functools import cache, partial
 from typing import Any, NamedTuple, Self
@@ -21,7 +20,7 @@ import httpcore2
 import httpx2
 
 from service import VERSION
-from service.errors import BadRequest, Unanswered
+from service.errors import BadRequest, Silent, Unanswered
 
 MIB = 2**20
 REDIRECTS = 3
@@ -34,7 +33,6 @@ PASSING: dict[type[Exception], str] = {  # what may go better the next time; the
 }
 VALIDATORS = (("If-None-Match", "etag"), ("If-Modified-Since", "last-modified"))
 
-Recorder = Callable[[str, int, Mapping[str, str], bytes], None]
 Seconds = Callable[[], float]
 
 log = logging.getLogger(__name__)
@@ -48,13 +46,6 @@ class Answer(NamedTuple):
     headers: httpx2.Headers  # by name in any case; with 304, those that came with the body
     body: bytes
 
-    def json(self) -> Any:
-        """The body as JSON. Raises Unanswered where it is none."""
-        try:
-            return json.loads(self.body)
-        except (ValueError, RecursionError):
-            raise Unanswered(f"{httpx2.URL(self.url).host} answered with something that is not JSON.") from None
-
 
 class HttpClient:
     """GET for any number of threads, which share its ceilings, its connections and the bodies it keeps.
@@ -63,12 +54,11 @@ class HttpClient:
     count. It is over after `deadline_seconds`, whatever the source does. Timeouts, broken connections, 429 and 5xx
     are asked again, `attempts` times in all, after pauses that double from `first_pause_seconds`; a Retry-After keeps
     every thread from the host. No pause is longer than `longest_pause_seconds`. Bodies end at `body_bytes`, unzipped
-    too. `recorder` is called with url, status, headers and body of each answer that `get` gives. `clock` counts
-    seconds from anywhere; `sleep` may raise, to end the waiting.
+    too. `clock` counts seconds from anywhere; `sleep` may raise, to end the waiting.
     """
 
     def __init__(
-        self, *, contact: str | None = None, recorder: Recorder | None = None,
+        self, *, contact: str | None = None,
         per_second: float = 1.0, total_per_second: float = 4.0,
         connect_seconds: float = 5.0, read_seconds: float = 15.0, deadline_seconds: float = 30.0,
         attempts: int = 3, first_pause_seconds: float = 4.0, longest_pause_seconds: float = 60.0,
@@ -77,7 +67,7 @@ class HttpClient:
         jitter: Seconds = random.random,
     ) -> None:
         self._attempts, self._first_pause, self._longest_pause = attempts, first_pause_seconds, longest_pause_seconds
-        self._body_bytes, self._recorder, self._sleep, self._jitter = body_bytes, recorder, sleep, jitter
+        self._body_bytes, self._sleep, self._jitter = body_bytes, sleep, jitter
         self._headers = _headers(contact)
         self._timeouts = {"connect": connect_seconds, "read": read_seconds, "write": read_seconds,
                           "pool": deadline_seconds}
@@ -106,16 +96,13 @@ class HttpClient:
 
     def get(self, url: str) -> Answer:
         """The answer of `url`. Raises Unanswered with the host and what happened, and nothing else of the answer."""
-        answer = self._persistently(_parsed(url))._replace(url=url)
-        if self._recorder is not None:
-            self._recorder(*answer)
-        return answer
+        return self._persistently(_parsed(url))._replace(url=url)
 
     def _persistently(self, url: httpx2.URL) -> Answer:
         for attempt in range(1, self._attempts):
             try:
                 return self._followed(url)
-            except _Passing as problem:
+            except Silent as problem:
                 pause = min(self._first_pause * 2 ** (attempt - 1), self._longest_pause) * (1 + self._jitter()) / 2
                 log.info("%s Asking again in %.0f s.", problem, pause)
             self._sleep(pause)
@@ -142,7 +129,7 @@ class HttpClient:
                 return self._understood(url, kept, response)
         except tuple(PASSING) as error:
             happened = next(words for kind, words in PASSING.items() if isinstance(error, kind))
-            raise _Passing(f"{url.host} {happened}.") from error
+            raise Silent(f"{url.host} {happened}.") from error
 
     def _understood(self, url: httpx2.URL, kept: Answer | None, response: httpcore2.Response) -> Answer | httpx2.URL:
         status, headers = response.status, httpx2.Headers(response.headers)
@@ -159,7 +146,7 @@ class HttpClient:
             return _redirected(url, headers)
         if status == 429 or 500 <= status <= 599:
             self._pace(url.host).hold(min(_retry_after(headers), self._longest_pause))
-            raise _Passing(f"{url.host} answered with status {status}.")
+            raise Silent(f"{url.host} answered with status {status}.")
         raise Unanswered(f"{url.host} answered with status {status}.")
 
     def _body(self, host: str, headers: httpx2.Headers, chunks: Iterable[bytes]) -> bytes:
@@ -187,10 +174,6 @@ class HttpClient:
     def _pace(self, host: str) -> _Pace:
         with self._lock:
             return self._paces.get(host) or self._paces.setdefault(host, self._new_pace())
-
-
-class _Passing(Unanswered):
-    """What may be gone at the next attempt."""
 
 
 class _Pace:

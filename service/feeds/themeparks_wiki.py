@@ -11,6 +11,7 @@ from datetime import date, time, timedelta
 from functools import partial
 from typing import NamedTuple
 
+from service.errors import BadFeed
 from service.feeds import Opening, is_single_rider
 from service.feeds.csv_files import LONGEST_OPENING
 from service.feeds.foreign import (
@@ -39,6 +40,7 @@ DESTINATIONS = "The list of destinations of ThemeParks.wiki"
 CHILDREN = "A list of a park's entities of ThemeParks.wiki"
 LIVE = "Live data of ThemeParks.wiki"
 SCHEDULE = "A schedule of ThemeParks.wiki"
+ENTITY = "An entity of ThemeParks.wiki"
 
 ATTRACTION = "ATTRACTION"
 CATEGORIES = {ATTRACTION: Category.ATTRACTION, "SHOW": Category.SHOW}  # the other entities are no rides
@@ -65,6 +67,17 @@ class Destinations(NamedTuple):
     """What `destinations` found."""
 
     destinations: list[Destination]
+    refused: list[Refusal]
+
+
+class Entity(NamedTuple):
+    """Where a park lies. None = the source does not say."""
+
+    themeparks_wiki_id: str
+    name: str
+    timezone: str
+    latitude: float | None
+    longitude: float | None
     refused: list[Refusal]
 
 
@@ -132,6 +145,18 @@ def _destination(row: Row) -> Destination:
 
 def _park(row: Row) -> WikiPark:
     return WikiPark(row.needed("id", wiki_id), row.needed("name", name))
+
+
+def entity(body: bytes) -> Entity:
+    """A park itself (`/entity/{id}`). Raises BadFeed also where it has no id, name or time zone of its own."""
+    refused: list[Refusal] = []
+    row = Row(fields_of(decoded(body, ENTITY), ENTITY), "the park", refused)
+    try:
+        wiki, called, timezone = row.needed("id", wiki_id), row.needed("name", name), row.needed("timezone", zone)
+    except BadRow as problem:
+        raise BadFeed(f"{ENTITY} cannot be used: its {problem.field} {problem.reason}.") from None
+    place = row.within("location")
+    return Entity(wiki, called, timezone, place.spared("latitude", LATITUDE), place.spared("longitude", LONGITUDE), refused)
 
 
 def children(body: bytes) -> Children:

@@ -69,7 +69,7 @@ def test_an_answer_is_whole_and_says_where_it_is_from(upstream: Upstream, client
     answer = client().get(url)
     assert (answer.url, answer.status, answer.headers["x-source"]) == (url, 200, "theirs")
     assert answer.body == json.dumps(RIDES).encode()
-    assert answer.json() == RIDES
+    assert json.loads(answer.body) == RIDES
 
 
 def test_a_request_says_who_asks_and_takes_gzip(upstream: Upstream, client: Clients) -> None:
@@ -113,15 +113,7 @@ def test_proxies_of_the_environment_are_not_asked(
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, closed_port())
     monkeypatch.setenv("NO_PROXY", "")
-    assert client().get(upstream.script("/live", json_of(RIDES))).json() == RIDES
-
-
-@pytest.mark.parametrize("body", [b"", b"<html>", b'{"rides": [', b"\xff\xfe\xfd", b"[" * 100_000],
-                         ids=["nothing", "html", "half", "no utf-8", "too deep"])
-def test_what_is_not_json_is_an_error_that_names_the_host(upstream: Upstream, client: Clients, body: bytes) -> None:
-    answer = client().get(upstream.script("/live", Said(body)))
-    with pytest.raises(Unanswered, match=r"^127\.0\.0\.1 answered with something that is not JSON\.$"):
-        answer.json()
+    assert json.loads(client().get(upstream.script("/live", json_of(RIDES))).body) == RIDES
 
 
 # --- attempts --------------------------------------------------------------------------------------------------------
@@ -133,7 +125,7 @@ def test_what_is_not_json_is_an_error_that_names_the_host(upstream: Upstream, cl
 ], ids=["500", "503", "599", "429", "no answer", "half a head", "half a body", "a body shorter than declared"])
 def test_what_may_pass_is_asked_again(upstream: Upstream, client: Clients, time: FakeTime, first: Said) -> None:
     url = upstream.script("/live", first, json_of(RIDES))
-    assert client().get(url).json() == RIDES
+    assert json.loads(client().get(url).body) == RIDES
     assert (len(upstream.asked()), time.slept) == (2, [4.0])
 
 
@@ -297,7 +289,7 @@ def test_threads_share_the_ceiling(upstream: Upstream, client: Clients, time: Fa
     with ThreadPoolExecutor(8) as threads:
         answers = list(threads.map(asking.get, [url] * 12))
     assert upstream.times() == [float(second) for second in range(12)]
-    assert all(answer.json() == RIDES for answer in answers)
+    assert all(json.loads(answer.body) == RIDES for answer in answers)
 
 
 def test_a_thread_that_waits_hears_that_the_source_is_busy(upstream: Upstream, client: Clients, time: FakeTime) -> None:
@@ -336,7 +328,7 @@ def test_a_byte_now_and_then_is_no_answer(upstream: Upstream, client: Clients, t
     asking = client(deadline_seconds=30.0, attempts=1)
     assert failure(asking, url) == "127.0.0.1 did not answer in time."
     assert time.monotonic() >= 30.0
-    assert asking.get(url).json() == RIDES
+    assert json.loads(asking.get(url).body) == RIDES
 
 
 # --- what is kept ----------------------------------------------------------------------------------------------------
@@ -353,7 +345,7 @@ def test_what_has_not_changed_is_not_sent_again(
 ) -> None:
     url, asking = upstream.script("/live", json_of(RIDES, headers=headers)), client()
     first, second = asking.get(url), asking.get(url)
-    assert (first.status, second.status, second.json()) == (200, 304, RIDES)
+    assert (first.status, second.status, json.loads(second.body)) == (200, 304, RIDES)
     assert {name: value for name, value in upstream.asked()[1].headers.items() if name.startswith("if-")} == asks
     assert not any(name.startswith("if-") for name in upstream.asked()[0].headers)
 
@@ -361,14 +353,14 @@ def test_what_has_not_changed_is_not_sent_again(
 def test_what_has_changed_is_kept_instead(upstream: Upstream, client: Clients) -> None:
     url = upstream.script("/live", json_of("old", headers=TAG), json_of("new", headers={"ETag": '"v2"'}))
     asking = client()
-    assert [asking.get(url).json() for _ in range(3)] == ["old", "new", "new"]
+    assert [json.loads(asking.get(url).body) for _ in range(3)] == ["old", "new", "new"]
     assert [one.headers.get("if-none-match") for one in upstream.asked()] == [None, '"v1"', '"v2"']
 
 
 def test_an_answer_without_a_tag_ends_what_was_kept(upstream: Upstream, client: Clients) -> None:
     url = upstream.script("/live", json_of("old", headers=TAG), json_of("new"))
     asking = client()
-    assert [asking.get(url).json() for _ in range(3)] == ["old", "new", "new"]
+    assert [json.loads(asking.get(url).body) for _ in range(3)] == ["old", "new", "new"]
     assert [one.headers.get("if-none-match") for one in upstream.asked()] == [None, '"v1"', None]
 
 
@@ -480,14 +472,14 @@ def test_a_redirect_on_the_same_host_is_followed(upstream: Upstream, client: Cli
     upstream.script("/new/live", json_of(RIDES))
     url = upstream.script("/old/live", redirect("../new/live?all", status))
     answer = client().get(url)
-    assert (answer.url, answer.json()) == (url, RIDES)
+    assert (answer.url, json.loads(answer.body)) == (url, RIDES)
     assert [one.target for one in upstream.asked()] == ["/old/live", "/new/live?all"]
 
 
 def test_where_it_leads_is_kept_and_asked_conditionally(upstream: Upstream, client: Clients) -> None:
     new = upstream.script("/new", json_of(RIDES, headers=TAG))
     url, asking = upstream.script("/old", redirect(new)), client()
-    assert [(answer.status, answer.url, answer.json()) for answer in (asking.get(url), asking.get(url))] == [
+    assert [(answer.status, answer.url, json.loads(answer.body)) for answer in (asking.get(url), asking.get(url))] == [
         (200, url, RIDES), (304, url, RIDES),
     ]
     assert [one.headers.get("if-none-match") for one in upstream.asked()] == [None, None, None, '"v1"']
@@ -497,7 +489,7 @@ def test_three_redirects_are_followed_and_no_fourth(upstream: Upstream, client: 
     for step in range(4):
         upstream.script(f"/{step}", redirect(f"/{step + 1}"))
     upstream.script("/4", json_of(RIDES))
-    assert client().get(f"{upstream.url}/1").json() == RIDES
+    assert json.loads(client().get(f"{upstream.url}/1").body) == RIDES
     assert failure(client(), f"{upstream.url}/0") == "127.0.0.1 redirects more than 3 times."
     assert len(upstream.asked()) == 8
 
@@ -553,7 +545,7 @@ def encrypted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Upstr
 
 def test_https_is_asked_like_http(encrypted: Upstream, client: Clients) -> None:
     url, asking = encrypted.script("/live", json_of(RIDES, headers=TAG)), client()
-    assert [(answer.status, answer.json()) for answer in (asking.get(url), asking.get(url))] == [
+    assert [(answer.status, json.loads(answer.body)) for answer in (asking.get(url), asking.get(url))] == [
         (200, RIDES), (304, RIDES),
     ]
     assert {one.connection for one in encrypted.asked()} == {1}
@@ -580,20 +572,6 @@ def test_a_redirect_does_not_take_the_encryption_off(encrypted: Upstream, client
 ])
 def test_only_addresses_of_the_web_are_asked(client: Clients, url: str) -> None:
     assert failure(client(), url) == "A source cannot be asked: its address must be one of http:// or https://."
-
-
-def test_the_recorder_gets_every_whole_answer(upstream: Upstream, client: Clients) -> None:
-    got: list[tuple[Any, ...]] = []
-    asking = client(recorder=lambda *answer: got.append(answer), attempts=2)
-    url = upstream.script("/live", Said(status=500), json_of(RIDES, headers=TAG))
-    old = upstream.script("/old", redirect("/live"))
-    answers: list[Answer] = [asking.get(url), asking.get(old)]
-    failure(asking, f"{upstream.url}/nowhere")
-    body = json.dumps(RIDES).encode()
-    assert [(at, status, headers["etag"], said) for at, status, headers, said in got] == [
-        (url, 200, '"v1"', body), (old, 304, '"v1"', body),
-    ]
-    assert [tuple(answer) for answer in answers] == got
 
 
 def test_a_client_closes_its_connections(upstream: Upstream, time: FakeTime) -> None:

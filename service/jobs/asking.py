@@ -1,0 +1,71 @@
+"""The public sources as settings say to ask them: at their rates, under one name, and no host that has given up."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+from urllib.parse import urlsplit
+
+from service.config import Settings
+from service.errors import Silent
+from service.feeds.sources import Ask, Sources
+
+GIVEN_UP_AFTER: Final = 3  # questions in a row that a host did not answer: the others of the round are not asked
+FIRST_PAUSE_SECONDS: Final = 2.0
+HOSTS: Final = 4  # as many times the rate of one goes out in all
+
+
+@contextmanager
+def asking(settings: Settings, sleep: Callable[[float], object] | None = None) -> Iterator[Ask]:
+    """What gives the body of an address. `sleep` waits in place of time.sleep; it may raise, to end the waiting."""
+    from service.feeds.http_client import HttpClient  # loads slowly, and most commands never ask
+
+    rate = settings.feed_requests_per_second
+    with HttpClient(
+        contact=settings.feed_contact,
+        per_second=rate,
+        total_per_second=HOSTS * rate,
+        first_pause_seconds=FIRST_PAUSE_SECONDS,
+        **({"sleep": sleep} if sleep else {}),
+    ) as client:
+        yield lambda url: client.get(url).body
+
+
+def sources(settings: Settings, ask: Ask) -> Sources:
+    """The sources at the addresses of `settings`, asked with `ask`."""
+    return Sources(
+        ask,
+        themeparks_wiki_url=settings.themeparks_wiki_url,
+        queue_times_url=settings.queue_times_url,
+        open_meteo_url=settings.open_meteo_url,
+    )
+
+
+class Round:
+    """One round of questions: a host that has not answered GIVEN_UP_AFTER of them in a row is not asked any more."""
+
+    def __init__(self, ask: Ask) -> None:
+        self._ask = ask
+        self._lock = threading.Lock()
+        self._silent: Counter[str] = Counter()
+        self._said: dict[str, str] = {}
+
+    def ask(self, url: str) -> bytes:
+        """The body of an address. Raises Unanswered; at once for a host that was given up on, with what it said last."""
+        host = urlsplit(url).netloc
+        with self._lock:
+            if self._silent[host] >= GIVEN_UP_AFTER:
+                raise Silent(self._said[host])
+        try:
+            body = self._ask(url)
+        except Silent as error:
+            with self._lock:
+                self._silent[host] += 1
+                self._said[host] = str(error)
+            raise
+        with self._lock:
+            self._silent[host] = 0
+        return body
