@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from types import FrameType
 
 import click
@@ -35,7 +36,7 @@ def worker(context: click.Context, once: bool) -> None:
         raise BadRequest("REPLAY_NOW stands still, and nothing would ever be due again: set REPLAY_TICK=1, or neither.")
     open_for(settings, time_limit=False)
     working = Worker(tasks(settings), Alerts(settings.alert_webhook_url))
-    _stop_on_signals(working)
+    stop_on_signals(working.stop)
     if once:
         _once(context, working)
         return
@@ -59,9 +60,11 @@ def _once(context: click.Context, working: Worker) -> None:
         working.lease.release()
 
 
-def _stop_on_signals(working: Worker) -> None:
+def stop_on_signals(say_so: Callable[[], object]) -> None:
+    """Call `say_so` on SIGTERM and Ctrl-C. GRACE_SECONDS later, or told twice, raise Stopped into what is under way."""
+
     def stop(_number: int, _frame: FrameType | None) -> None:
-        working.stop()
+        say_so()
         signal.signal(signal.SIGALRM, abandon)
         signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS)
         for number in (signal.SIGTERM, signal.SIGINT):

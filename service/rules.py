@@ -20,6 +20,12 @@ OUTAGE_GAP_SECONDS = 30 * 60  # readings missing for longer than this end an out
 ROSTER_DAYS = 7
 SCHEDULE_REACH_DAYS = 7  # a park with a schedule row this near is open only when its schedule says so
 SCORE_SCALE = 10
+STALE_FLAG_SECONDS = 30 * 60  # Queue-Times hears of every ride each five minutes
+STALE_STATUS_SECONDS = 24 * 3600  # what runs, or is down, is closed at night and told anew
+FROZEN_SECONDS = 3600  # an open park that posts waits changes one of them every few minutes
+FROZEN_WAITS = 5  # so many rides have to post one for that to be sure
+EDGE_SECONDS = 30 * 60  # so soon after opening and before closing every ride may be closed
+FEWEST_TELLING = 4  # rides of a park from which their being closed, or missing, tells something
 
 
 class Status(IntEnum):
@@ -116,6 +122,38 @@ def counts_as_wait(status: Any, is_open: Any, wait_time: Any) -> Any:
 def plausible_wait(wait_time: int | None) -> int | None:
     """The wait to store: None for a negative one and for the sentinels some feeds use."""
     return wait_time if wait_time is not None and 0 <= wait_time <= MAX_WAIT_MINUTES else None
+
+
+# --- what a source says of a park ------------------------------------------------------------------------------------
+
+
+def is_believed(source: Source, status: Status | None, age_seconds: int | None) -> bool:
+    """Whether a source's word of a ride counts, given how long ago it last heard of the ride; None: it does not say.
+
+    A flag that is not refreshed says nothing of now, nor does a breakdown that is told for days. A status may be old:
+    ThemeParks.wiki gives the time of the last change.
+    """
+    if age_seconds is None:
+        return True
+    if status is None:
+        return source is not Source.QUEUE_TIMES or age_seconds <= STALE_FLAG_SECONDS
+    return status is not Status.DOWN or age_seconds <= STALE_STATUS_SECONDS
+
+
+def is_frozen(newest_age_seconds: int | None, posting_waits: int) -> bool:
+    """Whether a park's answer stands still: rides that post a wait, and the newest word of any ride is old."""
+    return newest_age_seconds is not None and newest_age_seconds > FROZEN_SECONDS and posting_waits >= FROZEN_WAITS
+
+
+def has_lost_rides(telling: int, usual: int) -> bool:
+    """Whether a park's answer names far fewer attractions than it did in the day before."""
+    return usual >= FEWEST_TELLING and 2 * telling < usual
+
+
+def contradicts_schedule(operating: int, told_down: int, telling: int) -> bool:
+    """Whether the attractions of a park that is open by its schedule, and not just opening or closing, are all closed:
+    the answer is wrong, or the schedule is. Those told down are believed."""
+    return telling >= FEWEST_TELLING and not operating and not told_down
 
 
 # --- a park's slot and day -------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from service import config, database  # noqa: E402
 from service.feeds.simulation import SlotReading  # noqa: E402
 from service.jobs.demo import known_world  # noqa: E402
 from service.jobs.marks import atomically, move_revisions, set_state  # noqa: E402
-from service.jobs.store import publish_slots, store_readings  # noqa: E402
+from service.jobs.store import NewSlot  # noqa: E402
 from service.models import ParkActivitySnapshot, Ride, RideStatusSnapshot  # noqa: E402
 from service.periods import instant  # noqa: E402
 from service.queries import state  # noqa: E402
@@ -99,14 +99,12 @@ def _told_before(due: float | None) -> bool:
 
 
 def _store(slot: int, said: dict[int, list[SlotReading]]) -> int:
-    interval, now = state.interval_minutes(), instant(slot)
+    collected = NewSlot(slot, interval_minutes=state.interval_minutes(), now=instant(slot))
     stored = sum(
-        store_readings(
-            park, readings, source=Source.SIMULATION, interval_minutes=interval, now=now, unseen=True
-        ).stored
+        collected.store(park, (reading[1:] for reading in readings), Source.SIMULATION).stored
         for park, readings in said.items()
     )
-    publish_slots(now)
+    collected.publish()
     return stored
 
 

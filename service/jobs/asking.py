@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ HOSTS: Final = 4  # as many times the rate of one goes out in all
 
 
 @contextmanager
-def asking(settings: Settings, sleep: Callable[[float], object] | None = None) -> Iterator[Ask]:
+def asking(settings: Settings, sleep: Callable[[float], object] = time.sleep) -> Iterator[Ask]:
     """What gives the body of an address. `sleep` waits in place of time.sleep; it may raise, to end the waiting."""
     from service.feeds.http_client import HttpClient  # loads slowly, and most commands never ask
 
@@ -29,7 +30,7 @@ def asking(settings: Settings, sleep: Callable[[float], object] | None = None) -
         per_second=rate,
         total_per_second=HOSTS * rate,
         first_pause_seconds=FIRST_PAUSE_SECONDS,
-        **({"sleep": sleep} if sleep else {}),
+        sleep=sleep,
     ) as client:
         yield lambda url: client.get(url).body
 
@@ -45,7 +46,7 @@ def sources(settings: Settings, ask: Ask) -> Sources:
 
 
 class Round:
-    """One round of questions: a host that has not answered GIVEN_UP_AFTER of them in a row is not asked any more."""
+    """One round of questions: a host that was silent at GIVEN_UP_AFTER of them in a row is not asked any more."""
 
     def __init__(self, ask: Ask) -> None:
         self._ask = ask

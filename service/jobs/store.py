@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from peewee import Field
 
 from service import periods, rules
-from service.database import fetch, upsert
+from service.database import fetch, reading, upsert
 from service.feeds import Opening
 from service.jobs.marks import atomically, claim_interval, judged_on, mark_dirty, move_revisions, raise_state
 from service.models import Park, ParkActivitySnapshot, ParkSchedule, Ride, RideStatusSnapshot
@@ -125,6 +125,7 @@ class Stored(NamedTuple):
 
 class _Ride(NamedTuple):
     ride_id: int
+    park_id: int
     category: int
     last_operated_at: int | None
     timezone: str
@@ -153,6 +154,7 @@ ACTIVITY_FIELDS: tuple[Field[Any], ...] = (
     ParkActivitySnapshot.avg_wait_time,
     ParkActivitySnapshot.max_wait_time,
     ParkActivitySnapshot.source,
+    ParkActivitySnapshot.is_suspect,
 )
 
 
@@ -163,12 +165,10 @@ def store_readings(
     source: Source,
     interval_minutes: int,
     now: datetime,
-    unseen: bool = False,
 ) -> Stored:
     """Store readings (slot, ride_id, status, is_open, wait_time) of a park's rides; later ones replace earlier ones.
 
-    Those of days that retention has given up are left out: they would reopen what is final. `unseen`: nobody sees those
-    of slots after the newest one until `publish_slots`, so that all parks show a slot at the same moment.
+    Those of days that retention has given up are left out: they would reopen what is final.
 
     Slots are epoch seconds, multiples of the interval; waits are plausible minutes. Memory and time go with the span
     from the first slot to the last: a day or so a call. Raises Unavailable for another interval than the stored one,
@@ -177,16 +177,90 @@ def store_readings(
     given = _checked(readings, interval_minutes * 60)
     if not given:
         return Stored(0, 0, 0)
-    return atomically(lambda: _store_readings(park_id, given, source, interval_minutes, now, unseen))
+    return atomically(lambda: _store_readings(park_id, given, source, interval_minutes, now))
 
 
-def publish_slots(now: datetime) -> None:
-    """Let readers see all that was stored `unseen`, as one new revision; also what a killed collector left behind."""
-    atomically(lambda: _publish_slots(now))
+class NewSlot:
+    """One slot of all parks while it is collected: a transaction a park, unseen until `publish` shows all at once.
+
+    What every park needs is read here, once, so that a park costs one statement beside its batches of inserts. Of a
+    slot that readers see already, as one that is collected again, they see each park's changes at once.
+    """
+
+    def __init__(self, slot: int, *, interval_minutes: int, now: datetime) -> None:
+        self.slot, self.now = slot, now
+        self._interval_minutes, self._is_claimed = interval_minutes, False
+        self._zones: set[str] = set()  # of the parks that were written
+        with reading():
+            self._rides = _rides_by_park()
+            self._held = _held_in(slot)
+            self._is_seen = slot <= (state.get_state(state.NEWEST_SLOT) or 0)
+            self._is_expired = slot < (state.get_state(state.RAW_FROM) or 0)
+
+    def store(
+        self, park_id: int, readings: Iterable[tuple[int, Status | None, bool | None, int | None]], source: Source
+    ) -> Stored:
+        """Store a park's readings (ride_id, status, is_open, wait_time). Raises as `store_readings` does."""
+        given = _checked(((self.slot, *said) for said in readings), self._interval_minutes * 60)
+        rides = self._rides.get(park_id, {})
+        _ensure_of_park(park_id, given, rides)
+        held = {key: self._held[key[1]] for key in ((self.slot, ride) for ride in rides) if key[1] in self._held}
+        changed = {key: fact for key, fact in given.items() if held.get(key) != fact}
+        if self._is_expired or not changed:
+            return Stored(0, 0, 0, len(given)) if self._is_expired else Stored(0, 0, len(given))
+        replaced = sum(key in held for key in changed)
+        self._atomically(lambda: self._write(park_id, changed, {**held, **changed}, source), rides)
+        self._held.update({ride_id: fact for (_, ride_id), fact in changed.items()})
+        return Stored(len(changed) - replaced, replaced, len(given) - len(changed))
+
+    def store_suspect(
+        self, park_id: int, readings: Iterable[tuple[int, Status | None, bool | None, int | None]], source: Source
+    ) -> bool:
+        """Note how a park looked in an answer that is not believed, and none of its readings: what the rides did is
+        unknown. Nothing is noted of a park that has readings in the slot. Returns whether it was."""
+        rides = self._rides.get(park_id, {})
+        if self._is_expired or not rides or any(ride_id in self._held for ride_id in rides):
+            return False
+        given = _checked(((self.slot, *said) for said in readings), self._interval_minutes * 60)
+        _ensure_of_park(park_id, given, rides)
+        self._atomically(lambda: self._write_suspect(park_id, given, source), rides)
+        return True
+
+    def publish(self) -> None:
+        """Let readers see the slot, as one new revision; also what a killed collector left behind."""
+        zones = () if self._is_seen else self._zones
+        atomically(lambda: _publish_slots(self.now, {zone: {self.slot} for zone in zones}))
+
+    def _write(self, park_id: int, changed: dict[Key, Fact], held: Mapping[Key, Fact], source: Source) -> None:
+        rides = self._rides[park_id]
+        _upsert_readings(changed)
+        _store_activity(park_id, rides, [self.slot], held, source)
+        self._show(rides)
+        _raise_last_operated(rides, changed)
+
+    def _write_suspect(self, park_id: int, given: Mapping[Key, Fact], source: Source) -> None:
+        rides = self._rides[park_id]
+        _store_activity(park_id, rides, [self.slot], given, source, is_suspect=True)
+        self._show(rides)
+
+    def _atomically(self, write: Callable[[], None], rides: Mapping[int, _Ride]) -> None:
+        def claim_and_write() -> None:
+            if not self._is_claimed:
+                claim_interval(self._interval_minutes)
+            write()
+
+        atomically(claim_and_write)
+        self._is_claimed = True
+        self._zones.add(_zone_of(rides))
+
+    def _show(self, rides: Mapping[int, _Ride]) -> None:
+        if self._is_seen:
+            _publish({_zone_of(rides): {self.slot}}, self.now)
 
 
-def _publish_slots(now: datetime) -> None:
-    _publish(_unseen(state.get_state(state.NEWEST_SLOT)), now)
+def _publish_slots(now: datetime, written: Mapping[str, set[int]]) -> None:
+    found = _unseen(state.get_state(state.NEWEST_SLOT))
+    _publish({zone: found.get(zone, set()) | written.get(zone, set()) for zone in {*found, *written}}, now)
 
 
 def _unseen(newest: int | None) -> dict[str, set[int]]:
@@ -216,13 +290,11 @@ def _checked(
 
 
 def _store_readings(
-    park_id: int, given: dict[Key, Fact], source: Source, interval_minutes: int, now: datetime, unseen: bool
+    park_id: int, given: dict[Key, Fact], source: Source, interval_minutes: int, now: datetime
 ) -> Stored:
     claim_interval(interval_minutes)
-    rides = _rides_of(park_id)
-    strangers = {ride_id for _, ride_id in given} - rides.keys()
-    if strangers:
-        raise ValueError(f"rides {sorted(strangers)[:5]} are not of park {park_id}")
+    rides = _rides_by_park(park_id).get(park_id, {})
+    _ensure_of_park(park_id, given, rides)
     raw_from = state.get_state(state.RAW_FROM) or 0
     expired = sum(slot < raw_from for slot, _ in given)
     if expired:
@@ -234,24 +306,45 @@ def _store_readings(
     if not changed:
         return Stored(0, 0, len(given), expired)
     replaced = sum(key in held for key in changed)
-    in_order = sorted(changed)
-    upsert(RideStatusSnapshot, READING_FIELDS, ((*key, *changed[key]) for key in in_order), key=READING_FIELDS[:2])
-    slots = sorted({slot for slot, _ in in_order})
+    _upsert_readings(changed)
+    slots = sorted({slot for slot, _ in changed})
     held.update(changed)
     _store_activity(park_id, rides, slots, held, source)
-    _publish_own(slots, next(iter(rides.values())).timezone, now, unseen)
+    _publish_own(slots, _zone_of(rides), now)
     # After the revision: whoever stores a day locks that first, and then the rides, by foreign keys.
     _raise_last_operated(rides, changed)
     return Stored(len(changed) - replaced, replaced, len(given) - len(changed), expired)
 
 
-def _rides_of(park_id: int) -> dict[int, _Ride]:
-    query = (
-        Ride.select(Ride.ride_id, Ride.category, Ride.last_operated_at, Park.timezone)
-        .join(Park)
-        .where(Ride.park == park_id)
-    )
-    return {ride.ride_id: ride for ride in rows(query, _Ride)}
+def _ensure_of_park(park_id: int, given: Iterable[Key], rides: Mapping[int, _Ride]) -> None:
+    strangers = {ride_id for _, ride_id in given} - rides.keys()
+    if strangers:
+        raise ValueError(f"rides {sorted(strangers)[:5]} are not of park {park_id}")
+
+
+def _upsert_readings(changed: Mapping[Key, Fact]) -> None:
+    in_order = ((*key, *changed[key]) for key in sorted(changed))
+    upsert(RideStatusSnapshot, READING_FIELDS, in_order, key=READING_FIELDS[:2])
+
+
+def _zone_of(rides: Mapping[int, _Ride]) -> str:
+    return next(iter(rides.values())).timezone
+
+
+def _rides_by_park(only: int | None = None) -> dict[int, dict[int, _Ride]]:
+    query = Ride.select(Ride.ride_id, Ride.park, Ride.category, Ride.last_operated_at, Park.timezone).join(Park)
+    if only is not None:
+        query = query.where(Ride.park == only)
+    found: dict[int, dict[int, _Ride]] = defaultdict(dict)
+    for ride in rows(query, _Ride):
+        found[ride.park_id][ride.ride_id] = ride
+    return found
+
+
+def _held_in(slot: int) -> dict[int, Fact]:
+    """What is stored of a slot, by ride."""
+    query = RideStatusSnapshot.select(*READING_FIELDS[1:]).where(RideStatusSnapshot.snapshot_time == slot)
+    return {ride_id: (status, is_open, wait_time) for ride_id, status, is_open, wait_time in fetch(query)}
 
 
 def _held_readings(rides: Collection[int], first: int, last: int) -> dict[Key, Fact]:
@@ -273,7 +366,13 @@ def _meaning(status: Status | None, is_open: bool | None, wait_time: int | None)
 
 
 def _store_activity(
-    park_id: int, rides: Mapping[int, _Ride], slots: Sequence[int], held: Mapping[Key, Fact], source: Source
+    park_id: int,
+    rides: Mapping[int, _Ride],
+    slots: Sequence[int],
+    held: Mapping[Key, Fact],
+    source: Source,
+    *,
+    is_suspect: bool = False,
 ) -> None:
     """How the park looked in each of `slots`, over its attractions with a reading there."""
     seen: dict[int, list[_Meaning]] = {slot: [] for slot in slots}
@@ -281,7 +380,8 @@ def _store_activity(
     for (slot, ride_id), fact in held.items():
         if slot in seen and ride_id in attractions:
             seen[slot].append(_meaning(*fact))
-    activity = [(park_id, slot, *_looks(readings), source) for slot, readings in seen.items() if readings]
+    found = [(park_id, slot, *_looks(readings), source, is_suspect) for slot, readings in seen.items()]
+    activity = [row for row in found if is_suspect or row[2]]
     upsert(ParkActivitySnapshot, ACTIVITY_FIELDS, activity, key=ACTIVITY_FIELDS[:2])
 
 
@@ -307,16 +407,12 @@ def _raise_last_operated(rides: Mapping[int, _Ride], changed: Mapping[Key, Fact]
         Ride.update({Ride.last_operated_at: slot}).where(Ride.ride_id << sorted(ride_ids), earlier).execute()
 
 
-def _publish_own(slots: Sequence[int], zone: str, now: datetime, unseen: bool) -> None:
-    """Make the slots of a park known that were written, in order; not the new ones if they are to stay unseen. With new
-    ones all that others have left unseen is seen, and becomes known too."""
+def _publish_own(slots: Collection[int], zone: str, now: datetime) -> None:
+    """Make the slots of a park known that were written. With new ones all that others have left unseen is seen, and
+    becomes known too."""
     newest = state.get_state(state.NEWEST_SLOT) or 0
-    found = {slot for slot in slots if slot <= newest or not unseen}
-    if any(slot > newest for slot in found):
-        others = _unseen(newest)
-        _publish({**others, zone: found | others.get(zone, set())}, now)
-    elif found:
-        _publish({zone: found}, now)
+    others = _unseen(newest) if any(slot > newest for slot in slots) else {}
+    _publish({**others, zone: {*slots} | others.get(zone, set())}, now)
 
 
 def _publish(slots: Mapping[str, Collection[int]], now: datetime) -> None:

@@ -14,6 +14,7 @@ from peewee import PeeweeException
 from service import clock, database, rules
 from service.config import Settings
 from service.jobs import daily, joblog, retention, versions, yearly
+from service.feeds.sources import Ask
 from service.jobs.alerts import Alerts
 from service.jobs.collect import Collector
 from service.jobs.leases import Lease
@@ -163,9 +164,10 @@ class Worker:
         self.alerts.failed(DATABASE, None, str(explained), clock.now())
 
 
-def tasks(settings: Settings) -> list[Task]:
-    """What a worker does, in this order: readings first, and nothing is removed before it is computed."""
-    collector = Collector(settings.snapshot_interval_minutes)
+def tasks(settings: Settings, ask: Ask | None = None) -> list[Task]:
+    """What a worker does, in this order: readings first, and nothing is removed before it is computed. Without `ask`, which
+    gives the body of an address, it asks no public source."""
+    collector = Collector(settings, ask)
     pruning = _Pruning(settings)
     found = [
         Task("collect", lambda now, proceed: collector.collect(now), collector.is_due),

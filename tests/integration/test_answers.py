@@ -95,7 +95,7 @@ def timeless(response: Response) -> bytes:
 def go_on(now: datetime) -> None:
     """A slot is collected at `now`, which is the present from then on."""
     clock.replay(now)
-    Collector(30).collect(now)
+    Collector(Settings(snapshot_interval_minutes=30)).collect(now)
 
 
 # --- how long an answer holds ----------------------------------------------------------------------------------------

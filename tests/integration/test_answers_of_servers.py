@@ -203,7 +203,7 @@ def test_every_process_serves_a_new_slot_and_never_the_old_one_again(
         before = {answer.body for answer in server.get_often(TODAY)}
         assert len(before) == 1
         door.open_database(settings, time_limit=False)
-        Collector(30).collect(later)
+        Collector(Settings(snapshot_interval_minutes=30)).collect(later)
         door.close()
         eventually(lambda: not before & {answer.body for answer in server.get_often(TODAY)})
         after = server.get_often(TODAY)

@@ -18,7 +18,7 @@ from service.feeds import Opening, ParkRecord, RideRecord
 from service.jobs import marks
 from service.jobs.catalog import LARGEST_KEPT_ID, store_catalog
 from service.jobs.daily import aggregate
-from service.jobs.store import Stored, publish_slots, store_readings, store_schedules
+from service.jobs.store import NewSlot, Stored, store_readings, store_schedules
 from service.models import ALL_MODELS, DailyParkStats, DailyStats, Park, ParkActivitySnapshot, ParkSchedule, Ride
 from service.models import RideStatusSnapshot, StatDay
 from service.periods import epoch, instant
@@ -54,9 +54,21 @@ def put(
     park_id: int = 1,
     now: datetime = NOW,
     source: Source = Source.QUEUE_TIMES,
-    unseen: bool = False,
 ) -> Stored:
-    return store_readings(park_id, readings, source=source, interval_minutes=MINUTES, now=now, unseen=unseen)
+    return store_readings(park_id, readings, source=source, interval_minutes=MINUTES, now=now)
+
+
+def collect(
+    *readings: tuple[int, int, Status | None, bool | None, int | None], park_id: int = 1, now: datetime = NOW
+) -> None:
+    """Store readings as a collector that is killed before anybody sees them."""
+    for slot, *said in readings:
+        NewSlot(slot, interval_minutes=MINUTES, now=now).store(park_id, [tuple(said)], Source.QUEUE_TIMES)
+
+
+def publish(now: datetime = NOW) -> None:
+    """Show what was collected."""
+    NewSlot(at(20, 12), interval_minutes=MINUTES, now=now).publish()
 
 
 def contents() -> dict[str, list[tuple[Any, ...]]]:
@@ -483,11 +495,18 @@ def test_a_slot_of_shows_alone_is_no_slot_of_the_park() -> None:
 
 
 @pytest.mark.usefixtures("comet")
-def test_a_suspect_slot_stays_suspect() -> None:
-    put((at(20), 10, None, True, 10))
-    ParkActivitySnapshot.update({ParkActivitySnapshot.is_suspect: True}).execute()
-    put((at(20), 11, None, True, 10))
+def test_a_suspect_slot_has_no_readings_and_is_sound_with_some() -> None:
+    new = NewSlot(at(20, 12), interval_minutes=MINUTES, now=NOW)
+    assert new.store_suspect(1, [(10, None, False, None), (11, None, True, 5)], Source.QUEUE_TIMES)
+    assert looks(at(20, 12)) == (2, 1, 0, 1, 5.0, 5, Source.QUEUE_TIMES)
     assert ParkActivitySnapshot.get().is_suspect is True
+    assert RideStatusSnapshot.select().count() == 0
+    put((at(20, 12), 11, None, True, 10))
+    assert looks(at(20, 12)) == (1, 1, 0, 0, 10.0, 10, Source.QUEUE_TIMES)
+    assert ParkActivitySnapshot.get().is_suspect is False
+    again = NewSlot(at(20, 12), interval_minutes=MINUTES, now=NOW)
+    assert not again.store_suspect(1, [(10, None, False, None)], Source.QUEUE_TIMES)
+    assert ParkActivitySnapshot.get().is_suspect is False
 
 
 @pytest.mark.usefixtures("comet")
@@ -603,39 +622,39 @@ def shown() -> set[int | None]:
 def test_a_slot_is_seen_of_all_parks_at_once_and_as_one_revision() -> None:
     current, history = revisions()
     for park_id, ride_id in (1, 10), (2, 20):
-        put((at(20, 12), ride_id, CLOSED, None, None), park_id=park_id, unseen=True)
+        collect((at(20, 12), ride_id, CLOSED, None, None), park_id=park_id)
         assert (revisions(), state.get_state(state.NEWEST_SLOT)) == ((current, history), at(20, 11, 45))
         assert shown() == {at(20, 11, 45)}
-    publish_slots(NOW)
+    publish()
     assert (revisions(), state.get_state(state.NEWEST_SLOT)) == (((current or 0) + 1, history), at(20, 12))
     assert shown() == {at(20, 12)}
-    publish_slots(NOW)
+    publish()
     assert revisions() == ((current or 0) + 1, history)  # nothing is left to be seen
 
 
 @pytest.mark.usefixtures("two_parks")
 def test_what_was_seen_before_is_made_known_at_once() -> None:
     current, history = revisions()
-    put((at(20, 11, 45), 10, DOWN, None, None), (at(20, 12), 10, DOWN, None, None), unseen=True)
+    collect((at(20, 11, 45), 10, DOWN, None, None), (at(20, 12), 10, DOWN, None, None))
     assert revisions() == ((current or 0) + 1, history)
     assert state.get_state(state.NEWEST_SLOT) == at(20, 11, 45)
 
 
 @pytest.mark.usefixtures("two_parks")
 def test_the_next_slot_shows_what_a_killed_collector_left_and_days_computed_without_it_are_dirty() -> None:
-    put((at(20, 23, 45), 10, OPERATING, None, None), unseen=True)
+    collect((at(20, 23, 45), 10, OPERATING, None, None))
     after_midnight = NOW + timedelta(hours=13)
     computed(*may(19, 20), now=after_midnight)
     assert dirty() == []
-    put((at(21, 0, 45), 20, OPERATING, None, None), park_id=2, unseen=True, now=after_midnight)
-    publish_slots(after_midnight)
+    collect((at(21, 0, 45), 20, OPERATING, None, None), park_id=2, now=after_midnight)
+    publish(after_midnight)
     assert dirty() == [20]
     assert state.get_state(state.NEWEST_SLOT) == at(21, 0, 45)
 
 
 @pytest.mark.usefixtures("two_parks")
 def test_who_shows_a_newer_slot_makes_known_what_others_left_unseen() -> None:
-    put((at(20, 23, 45), 10, OPERATING, None, None), unseen=True)
+    collect((at(20, 23, 45), 10, OPERATING, None, None))
     after_midnight = NOW + timedelta(hours=13)
     computed(*may(19, 20), now=after_midnight)
     history = revisions()[1]
@@ -646,10 +665,10 @@ def test_who_shows_a_newer_slot_makes_known_what_others_left_unseen() -> None:
 
 def test_before_anything_was_shown_nothing_is_seen() -> None:
     store_catalog([park()], [ride()], NOW)
-    put((at(20, 11), 10, OPERATING, None, None), unseen=True)
+    collect((at(20, 11), 10, OPERATING, None, None))
     assert Tallies(NOW).held == (epoch(NOW), epoch(NOW))
     assert health.data_collection(Settings(), NOW)["status"] == "no_data"
-    publish_slots(NOW)
+    publish()
     assert Tallies(NOW).held == (at(20, 11), at(20, 11) + 1)
     assert health.data_collection(Settings(), NOW)["age_minutes"] == 60
 
