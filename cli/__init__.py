@@ -9,6 +9,8 @@ import click
 from peewee import PeeweeException
 
 from cli.adoption import adopt
+from cli.catalog import catalog as catalog_group  # the modules keep their names: see `serve`
+from cli.collect import collect as collect_command
 from cli.data import demo, import_recording
 from cli.database import check, migrate
 from cli.jobs import aggregate
@@ -16,7 +18,10 @@ from cli.metrics import list_jobs, metrics, recompute
 from cli.output import emit, log_to_stderr, open_for, progress, say
 from cli.perf import perf
 from cli.retention import prune
+from cli.schedules import schedules as schedules_command
 from cli.serve import serve as serve_command  # `cli.serve` stays the module, which `demo` uses
+from cli.tiers import tiers as tiers_command
+from cli.weather import weather as weather_command
 from cli.worker import worker
 from service import VERSION, clock, config, database
 from service.errors import ServiceError
@@ -76,7 +81,8 @@ def main(ctx: click.Context) -> None:
 
 COMMANDS = (
     migrate, check, import_recording, demo, aggregate, recompute, prune, metrics, list_jobs, worker, serve_command,
-    adopt, perf,
+    adopt, perf, collect_command, catalog_group, schedules_command, weather_command,
 )
+catalog_group.add_command(tiers_command)
 for command in COMMANDS:
     main.add_command(command)

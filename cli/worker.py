@@ -12,6 +12,7 @@ from cli.output import open_for, say
 from service.config import Settings
 from service.errors import BadRequest
 from service.jobs.alerts import Alerts
+from service.jobs.asking import asking
 from service.jobs.worker import Stopped, Worker, tasks
 
 GRACE_SECONDS = 8.0  # for the step under way; platforms kill ten seconds after SIGTERM
@@ -22,7 +23,7 @@ PARTLY_FAILED = 1
 @click.option("--once", is_flag=True, help="Do what is due now, and end: for a scheduler such as cron.")
 @click.pass_context
 def worker(context: click.Context, once: bool) -> None:
-    """Do all jobs, for as long as it runs: collect, aggregate, promote, yearly, prune.
+    """Do all jobs, for as long as it runs: collect, aggregate, promote, yearly, prune, schedules, weather.
 
     One worker works, under a lease; others stand by and take over when it ends. Readings are collected each interval;
     days that are missing or no longer right are computed, newest first, and their years after them; days past
@@ -35,14 +36,15 @@ def worker(context: click.Context, once: bool) -> None:
     if settings.replay_now and not settings.replay_tick and not once:
         raise BadRequest("REPLAY_NOW stands still, and nothing would ever be due again: set REPLAY_TICK=1, or neither.")
     open_for(settings, time_limit=False)
-    working = Worker(tasks(settings), Alerts(settings.alert_webhook_url))
-    stop_on_signals(working.stop)
-    if once:
-        _once(context, working)
-        return
-    say("The worker runs. Ctrl-C ends it.")
-    working.run()
-    say("The worker has ended.")
+    with asking(settings) as ask:
+        working = Worker(tasks(settings, ask), Alerts(settings.alert_webhook_url))
+        stop_on_signals(working.stop)
+        if once:
+            _once(context, working)
+            return
+        say("The worker runs. Ctrl-C ends it.")
+        working.run()
+        say("The worker has ended.")
 
 
 def _once(context: click.Context, working: Worker) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
+from importlib.resources import files
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -99,6 +100,18 @@ def known_zone(name: str) -> bool:
     except (KeyError, ValueError, OSError):
         return False
     return True
+
+
+def country_of(zone_name: str) -> str | None:
+    """The code of the country that a time zone is mainly of; None for one of none, and for old names of zones."""
+    return _countries().get(zone_name)
+
+
+@lru_cache(maxsize=1)
+def _countries() -> dict[str, str]:
+    lines = files("tzdata").joinpath("zoneinfo", "zone.tab").read_text("utf-8").splitlines()
+    rows = [line.split("\t") for line in lines if not line.startswith("#")]
+    return {row[2]: row[0] for row in rows if len(row) > 2}
 
 
 def epoch(instant: datetime) -> int:

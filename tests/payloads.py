@@ -8,6 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from service.errors import Unanswered
+from service.feeds import ParkRecord, RideRecord
+from service.jobs.catalog import store_catalog
+from service.rules import ParkType
 
 Body = bytes | Exception
 NAMES = ("Comet", "Swing", "Gale", "Otter Run", "Lantern", "Quarry", "Nimbus", "Heron")
@@ -68,3 +71,64 @@ def asked_of(bodies: Mapping[str, Body]) -> tuple[Callable[[str], bytes], list[s
         return found
 
     return ask, log
+
+
+# --- parks that both sources know ------------------------------------------------------------------------------------
+
+
+def ride_id(park: int, number: int) -> int:
+    """Ours, and the same at both sources."""
+    return 100 * park + number
+
+
+def store_parks(
+    wiki: Iterable[int], queue_times: Iterable[int] = (), *, rides: int = 6, zone: str = "America/Los_Angeles",
+    at: datetime = datetime(2026, 1, 1, tzinfo=UTC),
+) -> None:
+    """Parks by their numbers, each with as many attractions, known at ThemeParks.wiki and at Queue-Times."""
+    of_wiki, of_queues = set(wiki), set(queue_times)
+    numbers = sorted(of_wiki | of_queues)
+    parks = [
+        ParkRecord(
+            park, f"Park {park}", ParkType.DISNEY, "US", zone,
+            queue_times_id=park if park in of_queues else None,
+            themeparks_wiki_id=f"park-{park}" if park in of_wiki else None,
+        )
+        for park in numbers
+    ]  # fmt: skip
+    store_catalog(parks, [_record(park, one, of_wiki, of_queues) for park in numbers for one in range(rides)], at)
+
+
+def _record(park: int, one: int, of_wiki: set[int], of_queues: set[int]) -> RideRecord:
+    number = ride_id(park, one + 1)
+    return RideRecord(
+        number, park, f"Ride {park}-{one + 1}",
+        queue_times_id=number if park in of_queues else None,
+        themeparks_wiki_id=f"ride-{number}" if park in of_wiki else None,
+    )  # fmt: skip
+
+
+def live_of(park: int, letters: str, updated: int | datetime | None = None, wait: int | None = 20) -> bytes:
+    """Live data of a park, a letter a ride: O runs, D is down, C closed, R refurbished, - is not told of."""
+    statuses = {"O": "OPERATING", "D": "DOWN", "C": "CLOSED", "R": "REFURBISHMENT"}
+    return live(
+        wiki_ride(ride_id(park, one), statuses[letter], wait if letter == "O" else None, updated)
+        for one, letter in enumerate(letters, 1)
+        if letter != "-"
+    )
+
+
+def queues_of(park: int, letters: str, updated: int | datetime | None = None, wait: int = 10) -> bytes:
+    """What Queue-Times says of a park, a letter a ride: o is open, c is not."""
+    rides = enumerate(letters, 1)
+    return queues(queue_ride(ride_id(park, one), letter == "o", wait * (letter == "o"), updated) for one, letter in rides)
+
+
+def live_path(park: int) -> str:
+    """Where a park's live data is, below the address of ThemeParks.wiki."""
+    return f"/entity/park-{park}/live"
+
+
+def queues_path(park: int) -> str:
+    """Where a park's waits are, below the address of Queue-Times."""
+    return f"/parks/{park}/queue_times.json"

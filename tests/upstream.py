@@ -12,7 +12,7 @@ from pathlib import Path
 from socket import SHUT_RDWR, socket
 from ssl import PROTOCOL_TLS_SERVER, SSLContext
 from threading import Condition, Event, Thread
-from time import monotonic
+from time import monotonic, sleep
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Self
 
@@ -33,6 +33,7 @@ class Said(NamedTuple):
     drops: Literal["", "at once", "in headers", "in body"] = ""
     drips: Literal["", "headers", "body"] = ""  # from there on byte by byte, DRIPS of them, and then no more
     silent: bool = False  # nothing at all, for as long as the other side waits
+    after: float = 0.0  # seconds that nothing is said, by the `sleep` of the Upstream
 
 
 class Asked(NamedTuple):
@@ -62,20 +63,52 @@ def busy(retry_after: str = "", status: int = 429, **headers: str) -> Said:
     return Said(b"", status, {"Retry-After": retry_after, **headers})
 
 
+class SharedTime:
+    """A clock for many threads. It stands still while anybody does anything, and goes on to the next one's awakening
+    once all of them sleep or have nothing to do: so waiting is concurrent, and takes no time."""
+
+    QUIET = 0.01  # real seconds without a look at the clock
+
+    def __init__(self) -> None:
+        self._now = 0.0
+        self._looks = 0
+        self._wakes: list[float] = []
+        self._changed = Condition()
+
+    def monotonic(self) -> float:
+        with self._changed:
+            self._looks += 1
+            return self._now
+
+    def sleep(self, seconds: float) -> None:
+        with self._changed:
+            wake = self._now + seconds
+            self._looks += 1
+            self._wakes.append(wake)
+            while self._now < wake:
+                looks = self._looks
+                if not self._changed.wait(self.QUIET) and self._looks == looks:
+                    self._now = min(self._wakes)
+                    self._looks += 1
+                    self._changed.notify_all()
+            self._wakes.remove(wake)
+            self._looks += 1
+
+
 class Upstream:
     """Answers below `url` what `script` said of a path, and 404 elsewhere; notes every request in `log`.
 
     The same server is at `url_of("localhost")`, for which a client cannot know that it is. `clock` says when a
-    request came in, `on_drip` is called after each byte of a dripping answer: both are for tests with a time of
-    their own. `sent` is how many bytes of body have left for the newest answer. With `certificate`, a file that has its
+    request came in, `on_drip` is called after each byte of a dripping answer, `sleep` before a late one: these are for
+    tests with a time of their own. `sent` is how many bytes of body have left for the newest answer. With `certificate`, a file that has its
     key too, all of it is https.
     """
 
     def __init__(
         self, *, clock: Callable[[], float] = monotonic, on_drip: Callable[[], Any] = lambda: None,
-        certificate: Path | None = None,
+        sleep: Callable[[float], object] = sleep, certificate: Path | None = None,
     ) -> None:
-        self.clock, self.on_drip = clock, on_drip
+        self.clock, self.on_drip, self.sleep = clock, on_drip, sleep
         self.log: list[Asked] = []
         self.sent = 0
         self.closing = Event()
@@ -168,6 +201,8 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         host = headers.get("host", "").rpartition(":")[0]
         said = self.upstream.answer(Asked(self.upstream.clock(), host, self.path, headers, self.number))
+        if said.after:
+            self.upstream.sleep(said.after)
         if said.silent:
             self._end_after(self.upstream.closing.wait)
         elif said.drops == "at once":

@@ -66,7 +66,7 @@ class Refusal(NamedTuple):
     reason: str
 
 
-class _BadLine(Exception):
+class BadLine(Exception):
     """Why the line at hand cannot be used."""
 
 
@@ -84,7 +84,7 @@ class Recording:
         self.lines = 0
         self._taken: set[tuple[object, ...]] = set()
         # All headers are looked at before the first line, so that a missing column stops everything.
-        tables = {name: _Table(path, name, self.refused) for name, path in _present(folder).items()}
+        tables = {name: Table(path, name, self.refused) for name, path in _present(folder).items()}
         self._readings = tables[READINGS]
         self._parks = {park.source_id: park for park in tables[PARKS].records(self._park)}
         self._rides = {ride.source_id: ride for ride in tables[RIDES].records(self._ride)}
@@ -118,21 +118,21 @@ class Recording:
         given = [key for key in keys if key[-1] is not None]
         for key in given:
             if key in self._taken:
-                raise _BadLine(f"{key[1]} {_shown(str(key[-1]))} is given twice")
+                raise BadLine(f"{key[1]} {shown(str(key[-1]))} is given twice")
         self._taken.update(given)
 
     def _park(self, fields: tuple[str, ...]) -> ParkRecord:
         (park_id, name, operator, country, timezone, latitude, longitude, queue_times_id, wiki_id,
          city, state, is_active) = fields  # fmt: skip
         if operator not in OPERATORS:
-            raise _BadLine(f"unknown operator {_shown(operator)}: use {', '.join(OPERATORS)}")
+            raise BadLine(f"unknown operator {shown(operator)}: use {', '.join(OPERATORS)}")
         if not re.fullmatch("[A-Z]{2}", country):
-            raise _BadLine(f"country {_shown(country)} is not a code of two capital letters")
+            raise BadLine(f"country {shown(country)} is not a code of two capital letters")
         if len(timezone) > 50 or not known_zone(timezone):
-            raise _BadLine(f"unknown timezone {_shown(timezone)}")
+            raise BadLine(f"unknown timezone {shown(timezone)}")
         park_type, operator_name = OPERATORS[operator]
         park = ParkRecord(
-            _id(park_id, "park_id"),
+            id_of(park_id, "park_id"),
             _name(name),
             park_type,
             country,
@@ -142,8 +142,8 @@ class Recording:
             _text(state, "state_province", 100),
             _degrees(latitude, "latitude", 90),
             _degrees(longitude, "longitude", 180),
-            _id(queue_times_id, "queue_times_id") if queue_times_id else None,
-            _wiki_id(wiki_id) if wiki_id else None,
+            id_of(queue_times_id, "queue_times_id") if queue_times_id else None,
+            uuid_of(wiki_id) if wiki_id else None,
             _flag(is_active, "is_active"),
         )
         self._once(
@@ -156,13 +156,13 @@ class Recording:
     def _ride(self, fields: tuple[str, ...]) -> RideRecord:
         ride_id, park_id, source_ride_id, name, land, category, tier, is_active = fields
         ride = RideRecord(
-            _id(ride_id, "ride_id"),
+            id_of(ride_id, "ride_id"),
             self._known(park_id, "park_id", self._parks),
             _name(name),
             _text(source_ride_id, "source_ride_id", 255),
             _text(land, "land", 100),
-            _member(Category, category, "category") if category else None,
-            _tier(tier) if tier else None,
+            member_of(Category, category, "category") if category else None,
+            tier_of(tier) if tier else None,
             _flag(is_active, "is_active"),
         )
         self._once(
@@ -176,13 +176,13 @@ class Recording:
         park_id = self._known(park_text, "park_id", self._parks)
         zone = self._parks[park_id].timezone
         day = _date(date_text, "schedule_date")
-        schedule_type = _member(ScheduleType, type_text, "type")
+        schedule_type = member_of(ScheduleType, type_text, "type")
         if not opens and not closes and schedule_type is not ScheduleType.OPERATING:
             start = end = wall_clock(day, time(0), zone)  # a day without hours: CLOSED, or only a remark
         else:
             start, end = _span(opens, "opening_at_utc", closes, "closing_at_utc")
         if abs(local_date(start, zone) - day) > timedelta(days=1):
-            raise _BadLine(f"opening_at_utc {_shown(opens)} is not on schedule_date {date_text}")
+            raise BadLine(f"opening_at_utc {shown(opens)} is not on schedule_date {date_text}")
         self._once((SCHEDULES, "the opening", park_id, day, schedule_type, start))
         return park_id, Opening(day, schedule_type, start, end)
 
@@ -210,23 +210,23 @@ class Recording:
         reading = Reading(
             self._known(ride_text, "ride_id", self._rides),
             _instant(recorded_at, "recorded_at_utc"),
-            _member(Status, status, "status") if status else None,
+            member_of(Status, status, "status") if status else None,
             _flag(is_open, "is_open"),
             _number(wait_time, "wait_time") if wait_time else None,
         )
         if reading.status is None and reading.is_open is None and plausible_wait(reading.wait_time) is None:
-            raise _BadLine("says nothing: no status, no is_open, no plausible wait_time")
+            raise BadLine("says nothing: no status, no is_open, no plausible wait_time")
         return reading
 
     def _known(self, text: str, column: str, records: Mapping[int, object]) -> int:
         """An id of another file."""
-        number = _id(text, column)
+        number = id_of(text, column)
         if number not in records:
-            raise _BadLine(f"unknown {column} {number}")
+            raise BadLine(f"unknown {column} {number}")
         return number
 
 
-class _Table:
+class Table:
     """One file. Opened anew for its records, so that nothing stays open in between."""
 
     def __init__(self, path: Path, name: str, refused: list[Refusal]) -> None:
@@ -234,7 +234,7 @@ class _Table:
         self.refused = refused
         self.lines = 0
         self.position = 0
-        header = [column.strip() for column in _header(self.path)]
+        header = [column.strip() for column in header_of(self.path)]
         twice = sorted({column for column in header if column and header.count(column) > 1})
         missing = [column for column in COLUMNS[name] if column not in header]
         if missing or twice:
@@ -254,10 +254,10 @@ class _Table:
             try:
                 fields = _split(line)
                 if len(fields) != self.width:
-                    raise _BadLine(f"{len(fields)} fields, but the header has {self.width}")
+                    raise BadLine(f"{len(fields)} fields, but the header has {self.width}")
                 fields.append("")
                 record = parse(self.pick(fields))
-            except _BadLine as problem:
+            except BadLine as problem:
                 self.refused.append(Refusal(self.path.name, number, str(problem)))
             except UnicodeDecodeError:
                 raise BadRequest(f"{self.path.name} is not UTF-8: see line {number}.") from None
@@ -292,7 +292,8 @@ def _present(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _header(path: Path) -> list[str]:
+def header_of(path: Path) -> list[str]:
+    """The fields of a file's first line. Raises BadRequest."""
     try:
         with open(path, "rb") as raw:
             line = _unpacked(raw, path).readline(LONGEST_LINE)
@@ -301,7 +302,7 @@ def _header(path: Path) -> list[str]:
         raise BadRequest(f"{path.name} is not UTF-8: see line 1.") from None
     except (OSError, EOFError, zlib.error) as error:
         raise BadRequest(f"{path.name} cannot be read: {error}.") from None
-    except _BadLine as problem:
+    except BadLine as problem:
         raise BadRequest(f"{path.name} has no usable header: {problem}.") from None
 
 
@@ -317,16 +318,16 @@ def _skip_line(stream: io.BufferedReader) -> None:
 def _split(line: bytes | None) -> list[str]:
     """The fields of one line. A quote that is not closed spoils its own line, never those below."""
     if line is None:
-        raise _BadLine(f"longer than {LONGEST_LINE:,} bytes")
+        raise BadLine(f"longer than {LONGEST_LINE:,} bytes")
     text = line.decode().rstrip("\r\n")
     if "\0" in text:
-        raise _BadLine("contains a NUL character")
+        raise BadLine("contains a NUL character")
     if '"' not in text:
         return text.split(",")
     try:
         return next(csv.reader([text], strict=True))
     except csv.Error as error:
-        raise _BadLine(f"quotes do not match: {error}") from None
+        raise BadLine(f"quotes do not match: {error}") from None
 
 
 def _by_park(openings: Iterator[tuple[int, Opening]]) -> dict[int, list[Opening]]:
@@ -339,60 +340,65 @@ def _by_park(openings: Iterator[tuple[int, Opening]]) -> dict[int, list[Opening]
 # --- one field -------------------------------------------------------------------------------------------------------
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
+    """A field in a message, on one short line."""
     return repr(text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}...")
 
 
 def _number(text: str, column: str) -> int:
     if not _NUMBER.fullmatch(text):
-        raise _BadLine(f"{column} {_shown(text)} is not a whole number")
+        raise BadLine(f"{column} {shown(text)} is not a whole number")
     return int(text)
 
 
-def _id(text: str, column: str) -> int:
+def id_of(text: str, column: str) -> int:
+    """An id of a table. Raises BadLine, as all of these do."""
     number = _number(text, column)
     if not 0 < number <= LARGEST_ID:
-        raise _BadLine(f"{column} {number} is not between 1 and {LARGEST_ID}")
+        raise BadLine(f"{column} {number} is not between 1 and {LARGEST_ID}")
     return number
 
 
-def _tier(text: str) -> int:
+def tier_of(text: str) -> int:
+    """A ride's tier, 1-3."""
     if text not in ("1", "2", "3"):
-        raise _BadLine(f"unknown tier {_shown(text)}: use 1, 2 or 3")
+        raise BadLine(f"unknown tier {shown(text)}: use 1, 2 or 3")
     return int(text)
 
 
-def _wiki_id(text: str) -> str:
+def uuid_of(text: str) -> str:
+    """An id of ThemeParks.wiki, in small letters."""
     # Databases differ in which letters they take for the same; these are told apart, or not, by all alike.
     if not _WIKI_ID.fullmatch(text.lower()):
-        raise _BadLine(f"themeparks_wiki_id {_shown(text)} is not a UUID")
+        raise BadLine(f"themeparks_wiki_id {shown(text)} is not a UUID")
     return text.lower()
 
 
 def _flag(text: str, column: str) -> bool | None:
     if text not in ("0", "1", ""):
-        raise _BadLine(f"{column} {_shown(text)} is not 0 or 1")
+        raise BadLine(f"{column} {shown(text)} is not 0 or 1")
     return text == "1" if text else None
 
 
-def _member(enum: type[E], text: str, column: str) -> E:
+def member_of(enum: type[E], text: str, column: str) -> E:
+    """The member of that very name."""
     member = enum.__members__.get(text)
     if member is None:
-        raise _BadLine(f"unknown {column} {_shown(text)}: use {', '.join(enum.__members__)}")
+        raise BadLine(f"unknown {column} {shown(text)}: use {', '.join(enum.__members__)}")
     return member
 
 
 def _text(text: str, column: str, longest: int) -> str | None:
     text = plain_text(text)
     if len(text) > longest:
-        raise _BadLine(f"{column} has {len(text)} characters, at most {longest} fit")
+        raise BadLine(f"{column} has {len(text)} characters, at most {longest} fit")
     return text or None
 
 
 def _name(text: str) -> str:
     name = _text(text, "name", 255)
     if name is None:
-        raise _BadLine("has no name")
+        raise BadLine("has no name")
     return name
 
 
@@ -400,7 +406,7 @@ def _degrees(text: str, column: str, limit: int) -> float | None:
     if not text:
         return None
     if not _DEGREES.fullmatch(text) or abs(float(text)) > limit:
-        raise _BadLine(f"{column} {_shown(text)} is not a number from -{limit} to {limit}")
+        raise BadLine(f"{column} {shown(text)} is not a number from -{limit} to {limit}")
     return float(text)
 
 
@@ -408,7 +414,7 @@ def _date(text: str, column: str) -> date:
     try:
         day = date.fromisoformat(text)
     except ValueError:
-        raise _BadLine(f"{column} {_shown(text)} is not a date such as 2025-05-18") from None
+        raise BadLine(f"{column} {shown(text)} is not a date such as 2025-05-18") from None
     return _plausible(day, text, column)
 
 
@@ -416,9 +422,9 @@ def _instant(text: str, column: str) -> int:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise _BadLine(f"{column} {_shown(text)} is not an ISO 8601 time such as 2025-05-18T15:00:00Z") from None
+        raise BadLine(f"{column} {shown(text)} is not an ISO 8601 time such as 2025-05-18T15:00:00Z") from None
     if moment.tzinfo is None:
-        raise _BadLine(f"{column} {_shown(text)} has no offset: write 2025-05-18T15:00:00Z for UTC")
+        raise BadLine(f"{column} {shown(text)} has no offset: write 2025-05-18T15:00:00Z for UTC")
     return epoch(_plausible(moment, text, column))
 
 
@@ -427,12 +433,12 @@ D = TypeVar("D", date, datetime)
 
 def _plausible(day: D, text: str, column: str) -> D:
     if day.year not in YEARS:
-        raise _BadLine(f"{column} {_shown(text)} is not between {YEARS[0]} and {YEARS[-1]}")
+        raise BadLine(f"{column} {shown(text)} is not between {YEARS[0]} and {YEARS[-1]}")
     return day
 
 
 def _span(opens: str, opens_column: str, closes: str, closes_column: str) -> tuple[int, int]:
     start, end = _instant(opens, opens_column), _instant(closes, closes_column)
     if not start < end <= start + LONGEST_OPENING:
-        raise _BadLine(f"{closes_column} {_shown(closes)} is not within 36 hours after {opens_column}")
+        raise BadLine(f"{closes_column} {shown(closes)} is not within 36 hours after {opens_column}")
     return start, end

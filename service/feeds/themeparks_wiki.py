@@ -156,7 +156,8 @@ def entity(body: bytes) -> Entity:
     except BadRow as problem:
         raise BadFeed(f"{ENTITY} cannot be used: its {problem.field} {problem.reason}.") from None
     place = row.within("location")
-    return Entity(wiki, called, timezone, place.spared("latitude", LATITUDE), place.spared("longitude", LONGITUDE), refused)
+    latitude, longitude = place.spared("latitude", LATITUDE), place.spared("longitude", LONGITUDE)
+    return Entity(wiki, called, timezone, latitude, longitude, refused)
 
 
 def children(body: bytes) -> Children:
@@ -215,15 +216,19 @@ def _live_ride(answer: Live, row: Row) -> LiveRide | None:
     if found is None:
         return None
     _, called = found
-    # STANDBY is {} where a ride does not run, and is missing where it has virtual queues only, or none.
-    standby = row.within("queue").within("STANDBY")
     return LiveRide(
         row.needed("id", wiki_id),
         called,
         row.needed("status", STATUS),
-        standby.spared("waitTime", wait_minutes),
+        standby_wait(row),
         row.spared("lastUpdated", instant),
     )
+
+
+def standby_wait(row: Row) -> int | None:
+    """The posted wait of what an attraction does, in minutes; None: there is none, or it cannot be meant."""
+    # STANDBY is {} where a ride does not run, and is missing where it has virtual queues only, or none.
+    return row.within("queue").within("STANDBY").spared("waitTime", wait_minutes)
 
 
 def schedule(body: bytes) -> Schedule:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 from urllib.parse import urlsplit
@@ -20,8 +19,8 @@ HOSTS: Final = 4  # as many times the rate of one goes out in all
 
 
 @contextmanager
-def asking(settings: Settings, sleep: Callable[[float], object] = time.sleep) -> Iterator[Ask]:
-    """What gives the body of an address. `sleep` waits in place of time.sleep; it may raise, to end the waiting."""
+def asking(settings: Settings) -> Iterator[Ask]:
+    """What gives the body of an address."""
     from service.feeds.http_client import HttpClient  # loads slowly, and most commands never ask
 
     rate = settings.feed_requests_per_second
@@ -30,7 +29,6 @@ def asking(settings: Settings, sleep: Callable[[float], object] = time.sleep) ->
         per_second=rate,
         total_per_second=HOSTS * rate,
         first_pause_seconds=FIRST_PAUSE_SECONDS,
-        sleep=sleep,
     ) as client:
         yield lambda url: client.get(url).body
 
@@ -55,7 +53,7 @@ class Round:
         self._said: dict[str, str] = {}
 
     def ask(self, url: str) -> bytes:
-        """The body of an address. Raises Unanswered; at once for a host that was given up on, with what it said last."""
+        """The body of an address. Raises Unanswered, and at once for a host that was given up on."""
         host = urlsplit(url).netloc
         with self._lock:
             if self._silent[host] >= GIVEN_UP_AFTER:

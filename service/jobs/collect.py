@@ -22,7 +22,7 @@ from service.jobs.catalog import Catalog
 from service.jobs.demo import SCHEDULED_AHEAD, known_world, world_key
 from service.jobs.doubts import Doubt, Key, Matter, store_doubts
 from service.jobs.joblog import Run, logged
-from service.jobs.judging import Judged, of_queue_times, of_wiki
+from service.jobs.judging import NAMES, Judged, of_queue_times, of_wiki
 from service.jobs.leases import Lease
 from service.jobs.patience import patiently
 from service.jobs.store import NewSlot, store_schedules
@@ -35,7 +35,6 @@ from service.rules import Source
 THREADS: Final = 8  # that wait for answers: the rate of a host, not its slowness, is what a round takes
 SHARE_OF_INTERVAL: Final = 0.8  # after which no more answers are waited for: the next slot comes
 LEASE: Final = "collect"
-NAMES: Final = {Source.THEMEPARKS_WIKI: "ThemeParks.wiki", Source.QUEUE_TIMES: "Queue-Times"}
 
 Progress = Callable[[int, int], None]  # parks that are done, of how many
 

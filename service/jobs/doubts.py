@@ -77,17 +77,19 @@ class _Open(NamedTuple):
 def store_doubts(found: Iterable[Doubt], asked: Collection[tuple[Source, int]], now: datetime) -> int:
     """Store the doubts of a cycle in one transaction; return how many are new.
 
-    `asked`: the sources and parks that answered. Open issues about them that are not among `found` are resolved.
+    `asked`: the sources and parks that answered. Open issues about them that are not among `found` are resolved. Open
+    is what was so at `now`: a cycle that is played again finds the issues as they were then, and changes none.
     """
     doubts = _limited(found)
     return atomically(lambda: _store(doubts, asked, now)) if doubts or asked else 0
 
 
 def _limited(found: Iterable[Doubt]) -> dict[Key, Doubt]:
-    """The first of each key, and of a park's rides MOST_OF_A_PARK of a kind: a broken answer doubts all of them."""
+    """One of each key, and of a park's rides MOST_OF_A_PARK of a kind: a broken answer doubts all of them."""
     kept: dict[Key, Doubt] = {}
     counts: dict[tuple[Matter, Source, int], int] = {}
-    for doubt in found:
+    # In an order of their own: sources give theirs anew each time, and what is left out once would seem over.
+    for doubt in sorted(found, key=lambda one: one.key.entity):
         kind = doubt.key[:3]
         if doubt.key in kept or counts.get(kind, 0) >= MOST_OF_A_PARK:
             continue
@@ -98,7 +100,7 @@ def _limited(found: Iterable[Doubt]) -> dict[Key, Doubt]:
 
 def _store(doubts: Mapping[Key, Doubt], asked: Collection[tuple[Source, int]], now: datetime) -> int:
     issue = DataQualityIssue
-    open_ = _open_issues()
+    open_ = _open_issues(now)
     over = [one for key, some in open_.items() if key not in doubts and key[1:3] in asked for one in some]
     for batch in batches([one.issue_id for one in over], ROWS_AT_ONCE):
         issue.update({issue.is_resolved: True, issue.resolved_at: now}).where(issue.issue_id << batch).execute()
@@ -109,7 +111,7 @@ def _store(doubts: Mapping[Key, Doubt], asked: Collection[tuple[Source, int]], n
     return len(new)
 
 
-def _open_issues() -> dict[Key, list[_Open]]:
+def _open_issues(now: datetime) -> dict[Key, list[_Open]]:
     issue = DataQualityIssue
     query = issue.select(
         issue.issue_id,
@@ -119,7 +121,7 @@ def _open_issues() -> dict[Key, list[_Open]]:
         issue.queue_times_id,
         issue.details,
         issue.detected_at,
-    ).where(~issue.is_resolved)
+    ).where(issue.detected_at <= now, ~issue.is_resolved | (issue.resolved_at > now))
     found: dict[Key, list[_Open]] = {}
     for row in rows(query, _Open):
         if row.key is not None:

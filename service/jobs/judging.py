@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from service import rules
+from service.errors import BadFeed
 from service.feeds.foreign import Refusal
 from service.feeds.queue_times import Queues
 from service.feeds.themeparks_wiki import Live
@@ -13,6 +14,8 @@ from service.jobs.doubts import Doubt, Key, Matter
 from service.jobs.targets import Target
 from service.periods import iso_utc
 from service.rules import Source, Status
+
+NAMES: Final = {Source.THEMEPARKS_WIKI: "ThemeParks.wiki", Source.QUEUE_TIMES: "Queue-Times"}
 
 Said = tuple[int, Status | None, bool | None, int | None]  # ride_id, status, is_open, wait_time
 
@@ -52,7 +55,8 @@ class Judged(NamedTuple):
 
 
 def of_wiki(target: Target, live: Live, now: int) -> Judged:
-    """Judge live data of ThemeParks.wiki; `now` in epoch seconds."""
+    """Judge live data of ThemeParks.wiki; `now` in epoch seconds. Raises BadFeed where it tells of none of the rides that
+    are known there, though the park may be open."""
     words = [
         Word(ride.themeparks_wiki_id, ride.name, target.wiki_rides.get(ride.themeparks_wiki_id),
              ride.status, None, ride.wait_time, ride.updated_at)
@@ -62,7 +66,7 @@ def of_wiki(target: Target, live: Live, now: int) -> Judged:
 
 
 def of_queue_times(target: Target, queues: Queues, now: int) -> Judged:
-    """Judge an answer of Queue-Times; `now` in epoch seconds."""
+    """Judge an answer of Queue-Times; `now` in epoch seconds. Raises BadFeed as `of_wiki` does."""
     words = [
         Word(str(ride.queue_times_id), ride.name, target.queue_rides.get(ride.queue_times_id),
              None, ride.is_open, ride.wait_time, ride.updated_at)
@@ -76,6 +80,8 @@ def _judged(target: Target, source: Source, words: list[Word], refused: Sequence
     believed = {ride: word for ride, word in known.items() if rules.is_believed(source, word.status, word.age(now))}
     look = _Look(target, source, known, believed, now)
     suspicions = [doubt.key.matter for doubt in look.suspicions]
+    if not known and not suspicions and target.has_rides(source) and target.hours.is_open is not False:
+        raise BadFeed(f"{NAMES[source]} tells of no ride that is known.")
     shown = known if suspicions else believed
     doubts = [*look.suspicions, *look.stale(), *_refusals(target, source, refused)] if look.is_telling else []
     readings = [(ride_id, *word.said) for ride_id, word in shown.items()]

@@ -50,6 +50,10 @@ class Target(NamedTuple):
         known = {Source.THEMEPARKS_WIKI: self.themeparks_wiki_id, Source.QUEUE_TIMES: self.queue_times_id}
         return [source for source, there in known.items() if there is not None]
 
+    def has_rides(self, source: Source) -> bool:
+        """Whether any ride of the park is known there."""
+        return bool(self.wiki_rides if source is Source.THEMEPARKS_WIKI else self.queue_rides)
+
 
 class _Park(NamedTuple):
     park_id: int

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import NamedTuple
 
 from peewee import PeeweeException
@@ -19,6 +20,8 @@ from service.jobs.alerts import Alerts
 from service.jobs.collect import Collector
 from service.jobs.leases import Lease
 from service.jobs.patience import patiently
+from service.jobs.schedules import Schedules
+from service.jobs.weather import WeatherCollector
 from service.periods import pacific_date
 from service.queries import state
 from service.queries.jobs import WORKER_LEASE
@@ -41,12 +44,14 @@ class Task(NamedTuple):
     """A job of the worker, by its name in the job log.
 
     `run` does what is due as of an instant and says in a few words what it did, None if nothing was due; between steps
-    it asks whether to go on. `is_due`, where given, says whether it is so urgent that others make way for it.
+    it asks whether to go on. `is_due`, where given, says whether it is so urgent that others make way for it. When it
+    fails it is tried again after at most `longest_retry` seconds.
     """
 
     name: str
     run: Callable[[datetime, Proceed], str | None]
     is_due: Callable[[datetime], bool] | None = None
+    longest_retry: float = LONGEST_RETRY
 
 
 class _Failure(NamedTuple):
@@ -144,7 +149,7 @@ class Worker:
 
     def _failed(self, task: Task, now: datetime, error: Exception) -> None:
         times = self._failures[task.name].times + 1 if task.name in self._failures else 1
-        wait = min(FIRST_RETRY * 2 ** min(times - 1, 10), LONGEST_RETRY)
+        wait = min(FIRST_RETRY * 2 ** min(times - 1, 10), task.longest_retry)
         self._failures[task.name] = _Failure(times, time.monotonic() + wait)
         shown = database.explained(error) if isinstance(error, PeeweeException) else error
         traced = log.isEnabledFor(logging.DEBUG)
@@ -165,19 +170,26 @@ class Worker:
 
 
 def tasks(settings: Settings, ask: Ask | None = None) -> list[Task]:
-    """What a worker does, in this order: readings first, and nothing is removed before it is computed. Without `ask`, which
-    gives the body of an address, it asks no public source."""
+    """What a worker does, in this order: readings first, and nothing is removed before it is computed. Without `ask`,
+    which gives the body of an address, it asks no public source."""
     collector = Collector(settings, ask)
     pruning = _Pruning(settings)
     found = [
-        Task("collect", lambda now, proceed: collector.collect(now), collector.is_due),
+        # Each slot is asked for once: what cannot be had now may be there in the next.
+        Task("collect", lambda now, proceed: collector.collect(now), collector.is_due, longest_retry=FIRST_RETRY),
         Task("aggregate", _aggregate),
         Task("yearly", _refresh_years),
         Task("prune", pruning.run),
     ]
     if settings.auto_promote:
         found.insert(2, Task("promote", _promote))
-    return found
+    return found + (_asking(settings, ask) if ask is not None else [])
+
+
+def _asking(settings: Settings, ask: Ask) -> list[Task]:
+    """What public sources are asked beside readings, at most once an hour."""
+    hours, weather = Schedules(settings), WeatherCollector(settings, ask)
+    return [Task("schedules", partial(hours.run, ask)), Task("weather", weather.collect)]
 
 
 def _aggregate(now: datetime, proceed: Proceed) -> str | None:

@@ -20,7 +20,7 @@ from upstream import Said, Upstream, busy, json_of, redirect, zipped
 from service import VERSION
 from service.errors import BadRequest, ServiceError, Unanswered
 from service.feeds import http_client
-from service.feeds.http_client import Answer, HttpClient
+from service.feeds.http_client import HttpClient
 
 Clients = Callable[..., HttpClient]
 

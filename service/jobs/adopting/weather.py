@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 from peewee import Field, fn
 
 from service.database import fetch, upsert
+from service.feeds.open_meteo import MEASURES
 from service.jobs.adopting.predecessor import Window, naive, seconds
 from service.jobs.adopting.task import Task
 from service.jobs.marks import atomically
@@ -21,23 +22,6 @@ Measures: TypeAlias = "tuple[Any, ...]"
 
 # The predecessor may correct what it collected lately.
 LATE = timedelta(days=2)
-
-MEASURES = (
-    "temperature_c",
-    "apparent_temperature_c",
-    "wind_speed_kmh",
-    "wind_gusts_kmh",
-    "wind_direction_degrees",
-    "precipitation_mm",
-    "rain_mm",
-    "snowfall_mm",
-    "precipitation_probability",
-    "cloud_cover_percent",
-    "humidity_percent",
-    "visibility_meters",
-    "pressure_hpa",
-    "weather_code",
-)
 
 
 class Kind(NamedTuple):
