@@ -23,7 +23,8 @@ PARTLY_FAILED = 1
 @click.option("--once", is_flag=True, help="Do what is due now, and end: for a scheduler such as cron.")
 @click.pass_context
 def worker(context: click.Context, once: bool) -> None:
-    """Do all jobs, for as long as it runs: collect, aggregate, promote, yearly, prune, schedules, weather.
+    """Do all jobs, for as long as it runs: collect, aggregate, promote, yearly, prune, schedules, weather,
+    catalog.
 
     One worker works, under a lease; others stand by and take over when it ends. Readings are collected each interval;
     days that are missing or no longer right are computed, newest first, and their years after them; days past

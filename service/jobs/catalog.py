@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from peewee import Field
@@ -62,38 +63,56 @@ JUDGED = {"park_type", "timezone", "category", "tier"}  # what statistics were c
 DEFAULTS = {"is_active": True, "category": Category.ATTRACTION}
 
 
-def store_catalog(parks: Sequence[ParkRecord], rides: Sequence[RideRecord], now: datetime) -> Catalog:
+def store_catalog(
+    parks: Sequence[ParkRecord],
+    rides: Sequence[RideRecord],
+    now: datetime,
+    *,
+    matched: bool = False,
+    dry_run: bool = False,
+) -> Catalog:
     """Bring parks and rides up to date with what a source says; what it does not say (None) stays.
 
     Parks match by themeparks_wiki_id, queue_times_id, then name and country; rides within their park by those ids,
     source_ride_id, then name. Where a name is all that matches, differing ids make it another park or ride. An id
     that another row holds is not taken from it, and source_ride_id stays that of the first source. A new row keeps
     the source's id where that is free. Rides of parks that are not among `parks` raise KeyError.
+
+    `matched` records were matched by the caller: their source_id is our id of the row they are of, or below 0 for a
+    new one, which gets an id of ours. Nothing else is compared, and no ride of another park may have an id of theirs.
+    With `dry_run` all is counted, and nothing written.
     """
-    wanted = [ride for ride in rides if not is_single_rider(ride.name)]
-    return atomically(lambda: _store_catalog([_plain(park) for park in parks], [_plain(ride) for ride in wanted], now))
+    plain_parks = [_plain(park) for park in parks]
+    plain_rides = [_plain(ride) for ride in rides if not is_single_rider(ride.name)]
+    store = partial(_store_catalog, plain_parks, plain_rides, now, matched, dry_run)
+    return store() if dry_run else atomically(store)  # where nothing may be written, no transaction may begin
 
 
-def _store_catalog(parks: list[ParkRecord], rides: list[RideRecord], now: datetime) -> Catalog:
+def _store_catalog(
+    parks: list[ParkRecord], rides: list[RideRecord], now: datetime, matched: bool, dry_run: bool
+) -> Catalog:
     stored = list(Park.select().order_by(Park.park_id))
-    park_sync = _Sync(PARK_FIELDS, stored, now)
+    park_sync = _Sync(PARK_FIELDS, stored, now, dry_run)
     by_name = _agreeing(lambda park: (park.name, park.country))
-    park_ids = park_sync.store(_pairs(parks, stored, [*_BY_IDS, by_name]), lambda park: {})
+    park_keys = [_BY_OUR_ID] if matched else [*_BY_IDS, by_name]
+    park_ids = park_sync.store(_pairs(parks, stored, park_keys), lambda park: {})
 
     rides_of: dict[int, list[RideRecord]] = defaultdict(list)
     for ride in rides:
         rides_of[park_ids[ride.park_source_id]].append(ride)
     stored_rides: dict[int, list[Ride]] = defaultdict(list)
-    for row in Ride.select().order_by(Ride.ride_id):
+    known = Ride.select().order_by(Ride.ride_id)
+    for row in known.where(Ride.park << [park.source_id for park in parks]) if matched else known:
         stored_rides[row.park_id].append(row)
-    ride_sync = _Sync(RIDE_FIELDS, [row for of_park in stored_rides.values() for row in of_park], now)
-    keys = [*_BY_IDS, _Match(lambda ride: ride.source_ride_id), _agreeing(lambda ride: ride.name)]
+    ride_sync = _Sync(RIDE_FIELDS, [row for of_park in stored_rides.values() for row in of_park], now, dry_run)
+    by_source = [*_BY_IDS, _Match(lambda ride: ride.source_ride_id), _agreeing(lambda ride: ride.name)]
+    keys = [_BY_OUR_ID] if matched else by_source
     pairs = [pair for park_id, of_park in rides_of.items() for pair in _pairs(of_park, stored_rides[park_id], keys)]
     ride_ids = ride_sync.store(pairs, lambda ride: {Ride.park: park_ids[ride.park_source_id]})
 
-    if park_sync.added + park_sync.changed + ride_sync.added + ride_sync.changed:
+    if not dry_run and park_sync.added + park_sync.changed + ride_sync.added + ride_sync.changed:
         move_revisions(current=True, history=True)
-    if park_sync.judged or ride_sync.judged:
+    if not dry_run and (park_sync.judged or ride_sync.judged):
         mark_raw_days_dirty()
     return Catalog(park_ids, ride_ids, park_sync.added, park_sync.changed, ride_sync.added, ride_sync.changed)
 
@@ -115,6 +134,7 @@ class _Match(NamedTuple):
     agree: Callable[[Any, Any], bool] = lambda record, row: True
 
 
+_BY_OUR_ID = _Match(lambda item: item.source_id if isinstance(item, ParkRecord | RideRecord) else _id_of(item))
 _BY_IDS = [_Match(lambda item: item.themeparks_wiki_id), _Match(lambda item: item.queue_times_id)]
 
 
@@ -149,8 +169,11 @@ def _pairs(records: Sequence[T], stored: Sequence[M], matches: Sequence[_Match])
 class _Sync:
     """Writes the differences between records and rows of one table, and counts them."""
 
-    def __init__(self, fields: Sequence[Field[Any]], stored: Sequence[Park] | Sequence[Ride], now: datetime) -> None:
+    def __init__(
+        self, fields: Sequence[Field[Any]], stored: Sequence[Park] | Sequence[Ride], now: datetime, dry_run: bool
+    ) -> None:
         self.fields = fields
+        self.dry_run = dry_run
         self.model: Any = fields[0].model
         self.now = now
         self.added = self.changed = 0
@@ -164,7 +187,13 @@ class _Sync:
         """Our ids by the records' ids. `more` = the columns of a new row that its record does not name."""
         ids = {record.source_id: self._update(record, row) for record, row in pairs if row is not None}
         new = [record for record, row in pairs if row is None]
-        kept = [record for record in new if record.source_id not in self.ids and record.source_id <= LARGEST_KEPT_ID]
+        self.added += len(new)
+        if self.dry_run:
+            return {**ids, **{record.source_id: record.source_id for record in new}}
+        kept = [
+            record for record in new
+            if record.source_id not in self.ids and 0 < record.source_id <= LARGEST_KEPT_ID
+        ]
         self.ids.update(record.source_id for record in kept)
         key: Field[Any] = self.model._meta.primary_key
         for batch in batches([{key: record.source_id, **more(record), **self._row(record)} for record in kept], 500):
@@ -174,7 +203,6 @@ class _Sync:
         for record in new:
             if record.source_id not in ids:
                 ids[record.source_id] = self.model.insert({**more(record), **self._row(record)}).execute()
-        self.added += len(new)
         return ids
 
     def _update(self, record: ParkRecord | RideRecord, row: Park | Ride) -> int:
@@ -187,7 +215,8 @@ class _Sync:
                 changes[field] = told
         if changes:
             changes[self.model.updated_at] = self.now
-            self.model.update(changes).where(self.model._meta.primary_key == _id_of(row)).execute()
+            if not self.dry_run:
+                self.model.update(changes).where(self.model._meta.primary_key == _id_of(row)).execute()
             self.changed += 1
             self.judged = self.judged or any(field.name in JUDGED for field in changes)
         return _id_of(row)

@@ -17,10 +17,13 @@ from service.config import Settings
 from service.jobs import daily, joblog, retention, versions, yearly
 from service.feeds.sources import Ask
 from service.jobs.alerts import Alerts
+from service.jobs.asking import Round, sources
 from service.jobs.collect import Collector
 from service.jobs.leases import Lease
 from service.jobs.patience import patiently
 from service.jobs.schedules import Schedules
+from service.jobs.syncing import sync
+from service.jobs.targets import has_targets
 from service.jobs.weather import WeatherCollector
 from service.periods import pacific_date
 from service.queries import state
@@ -188,8 +191,12 @@ def tasks(settings: Settings, ask: Ask | None = None) -> list[Task]:
 
 def _asking(settings: Settings, ask: Ask) -> list[Task]:
     """What public sources are asked beside readings, at most once an hour."""
-    hours, weather = Schedules(settings), WeatherCollector(settings, ask)
-    return [Task("schedules", partial(hours.run, ask)), Task("weather", weather.collect)]
+    hours, weather, listing = Schedules(settings), WeatherCollector(settings, ask), _Listing(settings, ask)
+    return [
+        Task("schedules", partial(hours.run, ask)),
+        Task("weather", weather.collect),
+        Task("catalog", listing.run),
+    ]
 
 
 def _aggregate(now: datetime, proceed: Proceed) -> str | None:
@@ -212,6 +219,28 @@ def _promote(now: datetime, proceed: Proceed) -> str | None:
 def _refresh_years(now: datetime, proceed: Proceed) -> str | None:
     years = yearly.refresh_years(now)
     return ", ".join(map(str, years)) if years else None
+
+
+class _Listing:
+    """The parks and rides that are known, once on each Pacific day, in as many runs as more urgent jobs leave."""
+
+    def __init__(self, settings: Settings, ask: Ask) -> None:
+        self.settings, self.ask = settings, ask
+        self._done_on: object = None
+        self._done: set[int] = set()  # parks, of the day under way
+
+    def run(self, now: datetime, proceed: Proceed) -> str | None:
+        today = pacific_date(now)
+        if self._done_on == today or not patiently(has_targets):
+            return None
+        report = sync(self.settings, sources(self.settings, Round(self.ask).ask), now, done=self._done, proceed=proceed)
+        self._done.update(report.done)
+        if report.is_complete:
+            self._done_on = today
+            self._done.clear()
+        if report.run is not None and report.run.failure:
+            raise report.run.error()
+        return f"{report.parks_asked} parks, {report.changes} changes" if report.parks_asked else None
 
 
 class _Pruning:

@@ -42,7 +42,8 @@ class Park(Base):
 
 
 class Ride(Base):
-    """A ride of a park. `source_ride_id` is its id in the recording or feed it first came from."""
+    """A ride of a park. `source_ride_id` is its id in the recording or feed it first came from; `last_listed_at` is when
+    a list of the sources last had it."""
 
     ride_id = AutoField()
     park = ForeignKeyField(Park, column_name="park_id", backref="+", on_delete="CASCADE")
@@ -55,6 +56,7 @@ class Ride(Base):
     tier = SmallIntegerField(null=True)
     is_active = BooleanField(default=True)
     last_operated_at = UtcField(null=True)
+    last_listed_at = UtcField(null=True)
     created_at = UtcField()
     updated_at = UtcField()
 

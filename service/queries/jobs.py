@@ -49,7 +49,7 @@ class Failures(NamedTuple):
 WORKER_LEASE = "worker"
 
 # Jobs that come again by themselves: what was started by hand and failed is nobody's to mend but theirs who did.
-REPEATED = ("collect", "aggregate", "promote", "yearly", "prune", "schedules", "weather")
+REPEATED = ("collect", "aggregate", "promote", "yearly", "prune", "schedules", "weather", "catalog")
 
 
 class Standing(NamedTuple):

@@ -7,7 +7,6 @@ import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -502,7 +501,7 @@ def upstream() -> Iterator[Upstream]:
 @pytest.fixture
 def command(settings: Settings, database: Any, upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Run `weather` at NOW, against the upstream."""
-    monkeypatch.setattr(cli.weather, "asking", partial(asking, sleep=lambda seconds: None))
+    monkeypatch.setattr("service.jobs.asking.FIRST_PAUSE_SECONDS", 0.0)
     theirs = replace(settings, open_meteo_url=upstream.url, feed_requests_per_second=1000.0)
 
     def run(*arguments: str) -> Result:
