@@ -104,7 +104,7 @@ class HttpClient:
                 return self._followed(url)
             except Silent as problem:
                 pause = min(self._first_pause * 2 ** (attempt - 1), self._longest_pause) * (1 + self._jitter()) / 2
-                log.info("%s Asking again in %.0f s.", problem, pause)
+                log.debug("%s Asking again in %.0f s.", problem, pause)
             self._sleep(pause)
         return self._followed(url)
 

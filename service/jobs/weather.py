@@ -26,6 +26,7 @@ from service.models.base import Base, rows
 from service.periods import epoch, iso_utc, pacific_date
 
 ISSUE_SECONDS: Final = 6 * HOUR_SECONDS
+DAY_SECONDS: Final = 24 * HOUR_SECONDS
 MOST_REASONS: Final = 10  # that are told of, the most frequent ones
 
 Progress = Callable[[int, int], object]  # parks asked, of how many
@@ -248,8 +249,10 @@ def store_weather(park_id: int, weather: Weather, now: datetime) -> Stored:
     come as forecasts of the issue of these six hours, unless that is there. A database that is away is waited for.
 
     A value replaces the one observed before, what is unknown now does not; `collected_at` is when a row last changed.
+    What an answer says of hours more than a day ago was a forecast, whatever it is now: it is left out.
     """
-    hours = [hour for hour in weather.hours if _says_anything(hour)]
+    since = epoch(now) - DAY_SECONDS
+    hours = [hour for hour in weather.hours if hour.at > since and _says_anything(hour)]
     return patiently(partial(atomically, partial(_store, park_id, hours, now)))
 
 

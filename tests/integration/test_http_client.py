@@ -188,7 +188,7 @@ def test_pauses_are_spread_over_their_second_half(upstream: Upstream, client: Cl
 def test_each_attempt_is_told_to_the_log(
     upstream: Upstream, client: Clients, caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with caplog.at_level(logging.INFO, "service.feeds.http_client"):
+    with caplog.at_level(logging.DEBUG, "service.feeds.http_client"):
         client().get(upstream.script("/live", Said(status=500), json_of(RIDES)))
     assert caplog.messages == ["127.0.0.1 answered with status 500. Asking again in 4 s."]
 

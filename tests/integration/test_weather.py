@@ -24,7 +24,7 @@ from service.jobs import weather
 from service.jobs.asking import GIVEN_UP_AFTER, asking
 from service.jobs.weather import WeatherCollector
 from service.models import AggregationJobLog, JobStatus, Park, WeatherForecast, WeatherObservation
-from service.periods import instant, iso_utc
+from service.periods import epoch, instant, iso_utc
 from service.rules import ParkType
 
 MIDNIGHT = 1772582400  # 2026-03-04T00:00Z
@@ -460,7 +460,7 @@ def test_an_answer_that_lacks_this_hour_is_stored_but_a_failure(collector: Weath
     assert [one.reason for one in report.failed] == [
         "Open-Meteo says nothing of the hour from 2026-03-04T20:00:00Z on."
     ]
-    assert (len(observed(1, "temperature_c")), issues(1)) == (24, {})
+    assert (len(observed(1, "temperature_c")), issues(1)) == (3, {})  # of the last day
     assert not collector.is_due(NOW)
 
 
@@ -576,3 +576,12 @@ def test_command_gives_up_on_a_dead_host_with_one_sentence(command: Any, upstrea
     [sentence] = result.stdout.splitlines()[1:]
     assert sentence.startswith("FAILED: 20 parks: 127.0.0.1 ")
     assert runs() == [(JobStatus.FAILED, 0, 20)]
+
+
+def test_hours_of_an_old_answer_are_no_observations(collector: WeatherCollector, meteo: Meteo) -> None:
+    add_park(1)
+    meteo.usual = forecast(first=MIDNIGHT - 3 * 24 * HOUR)
+    assert collector.run(NOW).failure is None
+    oldest = WeatherObservation.select().order_by(WeatherObservation.observation_time).get()
+    assert epoch(oldest.observation_time) == epoch(NOW) // HOUR * HOUR - 23 * HOUR
+    assert WeatherObservation.select().count() == 24
