@@ -22,7 +22,8 @@ def prune(settings: Settings, dry_run: bool, as_json: bool) -> None:
     """Remove readings older than RAW_RETENTION_DAYS, and what only they needed. Statistics stay for ever.
 
     Days go oldest first, and none before its statistics are right: where one stands in the way, it says which, and
-    what to do. Old weather and old runs of the job log go too. It can be stopped at any moment and run again.
+    what to do. Old weather, data quality issues and runs of the job log go too. It can be stopped at any moment and
+    run again.
     """
     open_for(settings, read_only=dry_run, time_limit=False)
     now = clock.now()

@@ -23,6 +23,7 @@ from service.jobs.marks import atomically, locked_revision, move_revisions, rais
 from service.jobs.patience import patiently
 from service.models import (
     AggregationJobLog,
+    DataQualityIssue,
     JobStatus,
     ParkActivitySnapshot,
     ParkSchedule,
@@ -110,7 +111,8 @@ def prune(
     proceed: Callable[[], bool] = lambda: True,
 ) -> Pruned:
     """Remove what is past retention: readings of days whose statistics are right, oldest first; schedules that judge
-    none of the readings left; old weather; old runs of the job log. One run in that log, unless there is nothing to do.
+    none of the readings left; old weather, doubts and runs of the job log. One run in that log, unless there is nothing
+    to do.
 
     Each batch is a transaction of its own, and `proceed` is asked before it: False ends the run, and the next one goes
     on. A database that is away is waited for.
@@ -308,6 +310,7 @@ def _first_slot(since: int, end: int) -> int:
 def _others(settings: Settings, now: datetime, raw_from: int) -> list[_Expired]:
     """What else can go when readings begin at `raw_from`."""
     observation, forecast, schedule, log = WeatherObservation, WeatherForecast, ParkSchedule, AggregationJobLog
+    issue = DataQualityIssue
 
     def ago(days: int) -> int:
         return pacific_day(pacific_date(now) - days * ONE_DAY).start
@@ -316,12 +319,14 @@ def _others(settings: Settings, now: datetime, raw_from: int) -> list[_Expired]:
     judging = pacific_date(raw_from) - REACH - ONE_DAY
     ended: Any = (log.started_at < ago(settings.raw_retention_days)) & (log.status != JobStatus.RUNNING)
     observed: Any = observation.observation_time < ago(settings.weather_observation_days)
+    doubted: Any = issue.detected_at < ago(settings.raw_retention_days)  # what lasts is said again each day
     issued: Any = forecast.issued_at < ago(settings.weather_forecast_days)
     return [
         _Expired(schedule, schedule.park, schedule.park, schedule.schedule_date < judging, at_once=1),
         _Expired(observation, observation.observation_id, observation.observation_time, observed),
         _Expired(forecast, forecast.forecast_id, forecast.issued_at, issued),
         _Expired(log, log.job_id, log.job_id, ended),
+        _Expired(issue, issue.issue_id, issue.detected_at, doubted),
     ]
 
 
@@ -341,7 +346,7 @@ def _has_work(settings: Settings, now: datetime, goal: _Goal) -> bool:
 
 
 def _by_table(removed: Mapping[type[Base], int]) -> dict[str, int]:
-    models = (*SNAPSHOTS, ParkSchedule, WeatherObservation, WeatherForecast, AggregationJobLog)
+    models = (*SNAPSHOTS, ParkSchedule, WeatherObservation, WeatherForecast, AggregationJobLog, DataQualityIssue)
     return {model._meta.table_name: removed.get(model, 0) for model in models}
 
 

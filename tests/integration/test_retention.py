@@ -35,6 +35,8 @@ from service.jobs.store import Stored, store_readings
 from service.models import (
     ALL_MODELS,
     AggregationJobLog,
+    DataQualityIssue,
+    IssueType,
     DailyParkStats,
     DailyStats,
     JobStatus,
@@ -165,6 +167,7 @@ def test_days_past_retention_go_and_the_others_can_be_counted_again(computed: Se
             "weather_observations": 0,
             "weather_forecasts": 0,
             "aggregation_job_log": 0,
+            "data_quality_issues": 0,
         },
         pacific_day(june(12)).start,
         june(12),
@@ -652,6 +655,17 @@ def test_old_weather_goes(kept: Settings) -> None:
     assert prune(replace(settings, weather_forecast_days=1), NOW).rows["weather_forecasts"] == 4 * 24
 
 
+def test_doubts_about_sources_go_when_they_are_past_retention(kept: Settings) -> None:
+    issue = DataQualityIssue
+    for day in (11, 12, 13):
+        issue.insert({
+            issue.data_source: Source.QUEUE_TIMES, issue.issue_type: IssueType.STALE_DATA,
+            issue.detected_at: pacific_day(june(day)).start,
+        }).execute()  # fmt: skip
+    assert prune(kept, NOW).rows["data_quality_issues"] == 2
+    assert [row.detected_at for row in issue.select()] == [instant(pacific_day(june(13)).start)]
+
+
 def test_old_runs_of_the_job_log_go_unless_they_run(kept: Settings) -> None:
     log = AggregationJobLog
     for day in range(1, 21):
@@ -700,6 +714,7 @@ def test_the_command_says_what_went_and_what_is_left(kept: Settings) -> None:
         "  weather_observations: 0",
         "  weather_forecasts: 0",
         "  aggregation_job_log: 0",
+        "  data_quality_issues: 0",
         "Readings are held from 2025-06-12 on.",
     ])
 

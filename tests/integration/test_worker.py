@@ -22,12 +22,16 @@ from peewee import OperationalError
 from cli import main
 from factories import World as Scene
 from factories import random_world
+from payloads import asked_of, live, wiki_ride
 from service import clock, rules
 from service.config import Settings
 from service.database import fetch
+from service.errors import Silent
+from service.feeds import ParkRecord, RideRecord
 from service.feeds.simulation import World
 from service.jobs import daily, worker
 from service.jobs.alerts import Alerts
+from service.jobs.catalog import store_catalog
 from service.jobs.collect import Collector
 from service.jobs.demo import build_demo
 from service.jobs.joblog import logged
@@ -36,13 +40,14 @@ from service.jobs.patience import patiently
 from service.jobs.store import NewSlot, store_readings
 from service.jobs.worker import Stopped, Task, Worker
 from service.models import AggregationJobLog, DailyParkStats, DailyStats, JobLease, JobStatus, MetricsVersion, Ride
-from service.models import ParkActivitySnapshot, RideStatusSnapshot, StatDay, YearlyParkStats
+from service.models import ParkActivitySnapshot, ParkSchedule, RideStatusSnapshot, StatDay, WeatherForecast
+from service.models import WeatherObservation, YearlyParkStats
 from service.monitoring.health import health
-from service.periods import epoch, instant, pacific_date, pacific_day
+from service.periods import epoch, instant, iso_utc, pacific_date, pacific_day
 from service.queries import state
 from service.queries.days import Tallies
 from service.queries.live import newest_slot
-from service.rules import Source, Status
+from service.rules import ParkType, Source, Status
 
 NOON = datetime(2026, 3, 4, 20, tzinfo=UTC)  # Wednesday noon in Los Angeles
 
@@ -644,3 +649,81 @@ def test_one_day_that_fails_stops_no_other(
     result = cli(settings, "aggregate", "--json", REPLAY_NOW=scene[1].isoformat())
     assert result.exit_code == 1
     assert json.loads(result.stdout)["failed"] == [{"day": str(bad), "error": "ValueError: spoilt"}]
+
+
+# --- live data -------------------------------------------------------------------------------------------------------
+
+
+def live_park() -> None:
+    """A park of both sources with four attractions, whose noon is NOON."""
+    record = ParkRecord(1, "Bay", ParkType.DISNEY, "US", "America/Los_Angeles", latitude=33.8, longitude=-117.9,
+                        queue_times_id=1, themeparks_wiki_id="bay")  # fmt: skip
+    rides = [RideRecord(one, 1, f"Ride {one}", themeparks_wiki_id=f"ride-{one}") for one in range(1, 5)]
+    store_catalog([record], rides, NOON - timedelta(days=30))
+
+
+def answers_at(now: datetime) -> dict[str, bytes]:
+    """What every source says at an instant."""
+    day = {"date": "2026-03-04", "openingTime": "2026-03-04T09:00:00-08:00", "closingTime": "2026-03-04T22:00:00-08:00"}
+    hours = {"timezone": "America/Los_Angeles", "schedule": [{**day, "type": "OPERATING"}]}
+    listed = [{"id": f"ride-{one}", "name": f"Ride {one}", "entityType": "ATTRACTION"} for one in range(1, 5)]
+    times = [iso_utc(epoch(NOON) // 86400 * 86400 + hour * 3600)[:16] for hour in range(48)]
+    found = {
+        "/entity/bay/schedule": hours,
+        "/entity/bay/children": {"children": listed},
+        "/destinations": {"destinations": [{"id": "d", "name": "Bay", "parks": [{"id": "bay", "name": "Bay"}]}]},
+        "/parks.json": [],
+        "/forecast": {"hourly": {"time": times, "temperature_2m": [50] * 48}},
+    }
+    bodies = {path: json.dumps(answer).encode() for path, answer in found.items()}
+    return {**bodies, "/entity/bay/live": live(wiki_ride(one, "OPERATING", 10, now) for one in range(1, 5))}
+
+
+def test_a_worker_asks_the_sources_for_all_they_tell(settings: Settings, database: Any) -> None:
+    live_park()
+    bodies = answers_at(NOON)
+
+    def ask(url: str) -> bytes:
+        return asked_of(bodies)[0](url.partition("?")[0])
+
+    clock.replay(NOON)
+    working = holding(*worker.tasks(settings, ask))
+    assert working.once()
+    assert log_rows() == [(name, JobStatus.SUCCESS) for name in ("collect", "schedules", "weather", "catalog")]
+    assert RideStatusSnapshot.select().count() == 4
+    assert ParkSchedule.select().count() == 1
+    assert (WeatherObservation.select().count(), WeatherForecast.select().count()) == (21, 27)
+    assert {ride.last_listed_at for ride in Ride.select()} == {NOON}
+    clock.replay(NOON + timedelta(minutes=1))
+    assert working.once()
+    assert len(log_rows()) == 4  # nothing else is due in this slot
+    bodies |= answers_at(NOON + timedelta(minutes=5))
+    clock.replay(NOON + timedelta(minutes=5))
+    assert working.once()
+    assert log_rows()[4:] == [("collect", JobStatus.SUCCESS)]
+
+
+def test_where_no_source_answers_every_slot_is_tried_again(
+    settings: Settings, database: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live_park()
+    seconds = [1000.0]
+    monkeypatch.setattr(worker.time, "monotonic", lambda: seconds[0])
+    ask, _ = asked_of({"": Silent("api.example cannot be reached.")})
+    working = holding(worker.tasks(settings, ask)[0])
+    monkeypatch.setattr(type(working.lease), "is_held", property(lambda lease: True))
+    for number in range(12):
+        clock.replay(NOON + timedelta(minutes=5 * number))
+        seconds[0] += 300
+        assert not working.once()
+    assert log_rows() == [("collect", JobStatus.FAILED)] * 12
+    said = AggregationJobLog.select().order_by(AggregationJobLog.job_id).first().error_details
+    assert said == " ".join(
+        f"{source}: api.example cannot be reached (Bay)." for source in ("ThemeParks.wiki", "Queue-Times")
+    )
+    clock.replay(NOON + timedelta(hours=1))
+    seconds[0] += 300
+    collector = worker.tasks(settings, asked_of(answers_at(NOON + timedelta(hours=1)))[0])[0]
+    working.tasks = [collector]
+    assert working.once()
+    assert log_rows()[-1] == ("collect", JobStatus.SUCCESS)
