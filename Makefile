@@ -50,6 +50,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python bench/load $(if $(URL),--url '$(URL)') bench/answers.py bench/today.py bench/windows.py \
 	    bench/naive.py bench/recompute.py
 	$(BIN)/python bench/tally.py
+	$(BIN)/python bench/collect.py
 	$(BIN)/python bench/yearly.py
 
 load: $(VENV)/.installed

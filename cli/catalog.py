@@ -15,7 +15,7 @@ from service import clock
 from service.config import Settings
 from service.errors import BadRequest
 from service.jobs import asking
-from service.jobs.syncing import Choice, Doubt, Failure, Refused, Report, sync
+from service.jobs.syncing import Choice, Doubt, Failure, Refused, Reidentified, Report, sync
 
 PARTLY_FAILED = 1
 
@@ -47,7 +47,8 @@ def sync_catalog(
     Active parks that have an id of either source are refreshed; a catalog without any gets all parks, others those
     that are asked for. The two sources' parks and rides are the same where their names say so; what is merely similar
     is reported, and stays out until --accept-doubtful, or until its very id is given to --park. A ride that no list
-    has had for RIDE_VANISHED_DAYS becomes inactive, and active again once it is back.
+    has had for RIDE_VANISHED_DAYS becomes inactive, and active again once it is back. One whose id is in no list any
+    more stays the same ride where its name alone is listed under a new id.
 
     Each park is stored at once, so it can be stopped at any moment and run again. Exit code 1 if a source failed; what
     the other one said is stored.
@@ -95,6 +96,7 @@ def _lines(report: Report) -> Iterator[str]:
     yield f"Parks: {report.parks_asked:,} asked for, {len(report.parks_added):,} new, {report.parks_changed:,} changed."
     yield f"Rides: {report.rides_added:,} new, {report.rides_changed:,} changed."
     yield from _some("Renamed", (f"{one.park}: {one.before} is {one.name} now" for one in report.renamed))
+    yield from _some("Another id at the source", map(_reidentified, report.reidentified))
     yield from _some("No longer listed, and inactive now", (f"{one.park}: {one.name}" for one in report.vanished))
     yield from _some("Listed again, and active", (f"{one.park}: {one.name}" for one in report.returned))
     taken = [_doubt(one) for one in report.doubtful if one.accepted]
@@ -123,6 +125,10 @@ def _doubt(doubt: Doubt) -> str:
     where = f"{doubt.park}: " if doubt.park else ""
     names = f"{doubt.wiki_name} ({doubt.wiki_id}) and {doubt.queue_times_name} ({doubt.queue_times_id})"
     return f"{where}{names}, {doubt.similarity:.2f}"
+
+
+def _reidentified(one: Reidentified) -> str:
+    return f"{one.park}: {one.name} (ride {one.ride_id}) is {one.now} of {one.source} now, not {one.before}"
 
 
 def _refused(one: Refused) -> str:

@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import datetime
 from itertools import chain
 from pathlib import Path
@@ -213,11 +213,12 @@ def _replayed(settings: Settings, of: Path) -> Iterator[Cycle]:
 
 
 def _played(settings: Settings, one: tape.Cycle) -> Cycle:
-    """One thread, so that every replay takes the same way."""
+    """One thread, so that every replay takes the same way; and every answer of the tape counts: whom to give up on was
+    decided when it was recorded, in another order."""
     wiki, queue_times, open_meteo = one.addresses
     at = replace(settings, themeparks_wiki_url=wiki, queue_times_url=queue_times, open_meteo_url=open_meteo)
     try:
-        return Collector(at, one.ask, threads=1).cycle(one.at)
+        return Collector(at, one.ask, threads=1, gives_up=False).cycle(one.at)
     except NothingCollected as error:
         return error.cycle
 
@@ -251,7 +252,7 @@ def _fill_lines(report: filling.Report) -> Iterator[str]:
 
 
 def _as_json(cycle: Cycle) -> dict[str, Any]:
-    return {**asdict(cycle), "slot": iso_utc(cycle.slot), "failures": cycle.sentences()}
+    return {**vars(cycle), "slot": iso_utc(cycle.slot), "failures": cycle.sentences()}
 
 
 def _lines(cycle: Cycle) -> Iterator[str]:

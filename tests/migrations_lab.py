@@ -21,6 +21,7 @@ from service.schema.statements import OWN_TABLES
 ROOT = Path(schema.__file__).parents[2]
 FOLDER = schema.find_folder(Settings())
 NAMES = schema.migration_names(Settings())
+NEXT = f"{len(NAMES) + 1:03}"  # the number of a further migration
 HEAD = """'''{doc}'''
 import peewee as pw
 

@@ -120,8 +120,8 @@ def live_of(park: int, letters: str, updated: int | datetime | None = None, wait
 
 def queues_of(park: int, letters: str, updated: int | datetime | None = None, wait: int = 10) -> bytes:
     """What Queue-Times says of a park, a letter a ride: o is open, c is not."""
-    rides = enumerate(letters, 1)
-    return queues(queue_ride(ride_id(park, one), letter == "o", wait * (letter == "o"), updated) for one, letter in rides)
+    flags = [letter == "o" for letter in letters]
+    return queues(queue_ride(ride_id(park, one), flag, wait * flag, updated) for one, flag in enumerate(flags, 1))
 
 
 def live_path(park: int) -> str:

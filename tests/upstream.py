@@ -100,8 +100,8 @@ class Upstream:
 
     The same server is at `url_of("localhost")`, for which a client cannot know that it is. `clock` says when a
     request came in, `on_drip` is called after each byte of a dripping answer, `sleep` before a late one: these are for
-    tests with a time of their own. `sent` is how many bytes of body have left for the newest answer. With `certificate`, a file that has its
-    key too, all of it is https.
+    tests with a time of their own. `sent` is how many bytes of body have left for the newest answer. With
+    `certificate`, a file that has its key too, all of it is https.
     """
 
     def __init__(

@@ -123,7 +123,8 @@ def _plain(record: T) -> T:
     return record._replace(**texts)
 
 
-def _id_of(row: Park | Ride) -> int:
+def our_id(row: Park | Ride) -> int:
+    """A row's key."""
     return row.park_id if isinstance(row, Park) else row.ride_id
 
 
@@ -134,7 +135,7 @@ class _Match(NamedTuple):
     agree: Callable[[Any, Any], bool] = lambda record, row: True
 
 
-_BY_OUR_ID = _Match(lambda item: item.source_id if isinstance(item, ParkRecord | RideRecord) else _id_of(item))
+_BY_OUR_ID = _Match(lambda item: item.source_id if isinstance(item, ParkRecord | RideRecord) else our_id(item))
 _BY_IDS = [_Match(lambda item: item.themeparks_wiki_id), _Match(lambda item: item.queue_times_id)]
 
 
@@ -153,16 +154,16 @@ def _pairs(records: Sequence[T], stored: Sequence[M], matches: Sequence[_Match])
     for match in matches:
         free: dict[object, list[M]] = defaultdict(list)
         for row in stored:
-            if _id_of(row) not in taken:
+            if our_id(row) not in taken:
                 free[match.key(row)].append(row)
         for index, record in enumerate(records):
             key = match.key(record)
             if index in rows_of or key is None:
                 continue
-            found = next((row for row in free[key] if _id_of(row) not in taken and match.agree(record, row)), None)
+            found = next((row for row in free[key] if our_id(row) not in taken and match.agree(record, row)), None)
             if found is not None:
                 rows_of[index] = found
-                taken.add(_id_of(found))
+                taken.add(our_id(found))
     return [(record, rows_of.get(index)) for index, record in enumerate(records)]
 
 
@@ -178,9 +179,9 @@ class _Sync:
         self.now = now
         self.added = self.changed = 0
         self.judged = False
-        self.ids = {_id_of(row) for row in stored}
+        self.ids = {our_id(row) for row in stored}
         self.holders: dict[tuple[str, object], int | None] = {
-            (name, getattr(row, name)): _id_of(row) for row in stored for name in UNIQUE
+            (name, getattr(row, name)): our_id(row) for row in stored for name in UNIQUE
         }
 
     def store(self, pairs: Sequence[tuple[T, M | None]], more: Callable[[T], Change]) -> dict[int, int]:
@@ -211,15 +212,15 @@ class _Sync:
             told, stored = getattr(record, field.name), getattr(row, field.name)
             if told is None or told == stored or field.name == "source_ride_id" and stored is not None:
                 continue
-            if field.name not in UNIQUE or self._takes(field.name, told, _id_of(row)):
+            if field.name not in UNIQUE or self._takes(field.name, told, our_id(row)):
                 changes[field] = told
         if changes:
             changes[self.model.updated_at] = self.now
             if not self.dry_run:
-                self.model.update(changes).where(self.model._meta.primary_key == _id_of(row)).execute()
+                self.model.update(changes).where(self.model._meta.primary_key == our_id(row)).execute()
             self.changed += 1
             self.judged = self.judged or any(field.name in JUDGED for field in changes)
-        return _id_of(row)
+        return our_id(row)
 
     def _row(self, record: ParkRecord | RideRecord) -> Change:
         row: Change = {}

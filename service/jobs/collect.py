@@ -84,28 +84,35 @@ class Cycle:
 
     def sentences(self) -> list[str]:
         """Why something is missing: one sentence for each thing that sources said, or did not."""
-        return [f"{said} ({_parks(names)})" for said, names in self.failures.items()]
+        return [f"{said.removesuffix('.')} ({_parks(names)})." for said, names in self.failures.items()]
 
     def __str__(self) -> str:
-        told = ", ".join(f"{number} parks from {name}" for name, number in self.sources.items())
+        told = [f"{name} of {_number(number, 'park')}" for name, number in self.sources.items()]
         if self.simulated:
-            told += f"{', ' if told else ''}{self.simulated} simulated parks"
-        return f"{self.stored + self.replaced:,} readings: {told or 'no park answered'}"
+            told.append(_number(self.simulated, "simulated park"))
+        return f"{_number(self.stored + self.replaced, 'reading')}: {', '.join(told) or 'no park answered'}"
 
 
 def _parks(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{len(names)} parks"
 
 
+def _number(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
 class Collector:
     """Collects each slot once. A slot that was missed stays missing: nobody can tell any more what it was like.
 
-    `ask` gives the body of an address (`service.jobs.asking`); without it only simulated parks are collected.
+    `ask` gives the body of an address (`service.jobs.asking`); without it only simulated parks are collected. A host
+    that is silent is not asked again in the same cycle, unless `gives_up` is false.
     """
 
-    def __init__(self, settings: Settings, ask: Ask | None = None, *, threads: int = THREADS) -> None:
+    def __init__(
+        self, settings: Settings, ask: Ask | None = None, *, threads: int = THREADS, gives_up: bool = True
+    ) -> None:
         self.settings = settings
-        self._ask, self._threads = ask, threads
+        self._ask, self._threads, self._gives_up = ask, threads, gives_up
         self._step = settings.snapshot_interval_minutes * 60
         self._last_slot = 0
         self._asked_in: dict[int, int] = {}  # by park: the slot in which it was asked about last
@@ -148,9 +155,14 @@ class Collector:
         if not lease.take():
             return None
         try:
-            return str(self.cycle(now))
+            cycle = self.cycle(now)
+        except NothingCollected as error:
+            _warn(error.cycle)
+            raise
         finally:
             lease.release()
+        _warn(cycle)
+        return str(cycle)
 
     def cycle(self, now: datetime, progress: Progress = lambda done, total: None) -> Cycle:
         """Collect the slot of `now`, a park a transaction, all seen at once, whether it is there already or not.
@@ -203,7 +215,8 @@ class Collector:
     def _answers(self, ask: Ask, wanted: list[Target], now: int) -> Iterator[Answered]:
         """What comes of asking about each park, as it comes, until the time of the slot is over."""
         deadline = monotonic() + SHARE_OF_INTERVAL * self._step
-        crew = _Crew(sources(self.settings, Round(ask).ask), wanted, now, self._threads)
+        told = sources(self.settings, Round(ask).ask if self._gives_up else ask)
+        crew = _Crew(told, wanted, now, self._threads)
         try:
             for _ in wanted:
                 answered = crew.next(deadline - monotonic())
@@ -275,13 +288,17 @@ def _keep(new: NewSlot, cycle: Cycle, name: str, park_id: int, judged: Judged) -
 def _end(run: Run, cycle: Cycle) -> None:
     run.rows_processed = cycle.stored + cycle.replaced
     run.warnings = len(cycle.unheard) + len(cycle.late) + len(cycle.unstored) + len(cycle.suspect)
+    if cycle.is_empty:
+        raise NothingCollected(cycle)
+
+
+def _warn(cycle: Cycle) -> None:
+    """Log what is missing: for runs that nobody looks at."""
     for sentence in cycle.sentences():
         log.warning("%s", sentence)
     for said, names in (("did not answer in time", cycle.late), ("could not be stored", cycle.unstored)):
         if names:
             log.warning("%s %s", ", ".join(names), said)
-    if cycle.is_empty:
-        raise NothingCollected(cycle)
 
 
 class NothingCollected(ServiceError):
@@ -334,7 +351,7 @@ class _Crew:
             try:
                 judged = self._judged(target, source)
             except (Unanswered, BadFeed) as error:
-                failures[source] = str(error)
+                failures[source] = str(error) if isinstance(error, BadFeed) else f"{NAMES[source]}: {error}"
                 if isinstance(error, BadFeed):
                     key = Key(Matter.BAD_ANSWER, source, target.park_id)
                     doubts.append(Doubt(key, str(error), entity_name=target.name))

@@ -55,8 +55,8 @@ class Judged(NamedTuple):
 
 
 def of_wiki(target: Target, live: Live, now: int) -> Judged:
-    """Judge live data of ThemeParks.wiki; `now` in epoch seconds. Raises BadFeed where it tells of none of the rides that
-    are known there, though the park may be open."""
+    """Judge live data of ThemeParks.wiki; `now` in epoch seconds. Raises BadFeed where it tells of none of the rides
+    that are known there, though the park may be open."""
     words = [
         Word(ride.themeparks_wiki_id, ride.name, target.wiki_rides.get(ride.themeparks_wiki_id),
              ride.status, None, ride.wait_time, ride.updated_at)

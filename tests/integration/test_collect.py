@@ -142,7 +142,7 @@ def test_where_the_preferred_source_fails_the_other_is_asked_and_both_are_credit
     assert readings()[201] == (None, True, 10)
     assert readings()[202] == (None, False, 0)
     assert (activity()[1][-1], activity()[2][-1]) == (WIKI, QUEUE_TIMES)
-    assert cycle.sentences() == ["api.example did not answer in time. (Park 2)"]
+    assert cycle.sentences() == ["ThemeParks.wiki: api.example did not answer in time (Park 2)."]
     assert not cycle.is_partial
     named = catalog.attribution(NOON)["sources"]
     assert [source["name"] for source in named] == ["ThemeParks.wiki", "Queue-Times.com"]  # type: ignore[attr-defined]
@@ -202,7 +202,8 @@ def test_where_no_source_can_be_reached_nothing_is_stored_and_each_source_has_on
     with pytest.raises(NothingCollected) as raised:
         Collector(Settings(), ask, threads=1).cycle(NOON)
     assert raised.value.cycle.sentences() == [
-        "api.example cannot be reached. (8 parks)", "queues.example cannot be reached. (8 parks)",
+        "ThemeParks.wiki: api.example cannot be reached (8 parks).",
+        "Queue-Times: queues.example cannot be reached (8 parks).",
     ]  # fmt: skip
     assert len(log) == 6  # three of each: then the host is given up on
     assert (readings(), activity(), issues(), state.get_state(state.NEWEST_SLOT)) == ({}, {}, [], None)
@@ -238,7 +239,7 @@ def test_a_park_is_asked_about_around_its_hours_and_without_hours_always() -> No
     park(1)
     park(2)
     opens(1, 9, 12)  # closed since a minute
-    ask, log = asked_of({"live": wiki_says(*["CLOSED"] * 6)})
+    ask, log = asked_of({f"park-{number}/live": wiki_says(*["CLOSED"] * 6, number=number) for number in (1, 2)})
     collector = Collector(Settings(), ask)
     for number in range(5):
         collector.cycle(NOON + number * FIVE)
@@ -256,7 +257,7 @@ def test_a_slot_is_collected_once_also_when_another_process_has_done_it() -> Non
     park()
     ask, log = asked_of({"live": wiki_says(*GOOD)})
     first, second = Collector(Settings(), ask), Collector(Settings(), ask)
-    assert first.collect(NOON) == "6 readings: 1 parks from ThemeParks.wiki"
+    assert first.collect(NOON) == "6 readings: ThemeParks.wiki of 1 park"
     assert first.collect(NOON + timedelta(minutes=1)) is None
     assert second.collect(NOON + timedelta(minutes=1)) is None
     assert len(log) == 1
@@ -447,5 +448,5 @@ def test_an_answer_that_cannot_be_read_is_a_doubt_until_one_can() -> None:
     sound = {"queue_times.json": queue_times_says(*[True] * 6), "park-2/live": wiki_says(*GOOD, number=2)}
     collected({"park-1/live": unreadable, **sound})
     assert issues() == [("Bad answer", None, WIKI, False)]
-    collected({"live": wiki_says(*GOOD)}, NOON + FIVE)
+    collected({f"park-{number}/live": wiki_says(*GOOD, number=number) for number in (1, 2)}, NOON + FIVE)
     assert issues() == [("Bad answer", None, WIKI, True)]

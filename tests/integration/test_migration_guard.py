@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 from mariadb import PrivateMariaDB
 from migrations_lab import (
     NAMES,
+    NEXT,
     NO_THINGS,
     THINGS,
     databases,
@@ -648,8 +649,8 @@ def test_a_project_with_rows_gets_a_failing_migration_and_keeps_all(blank, tmp_p
     schema.upgrade(blank)
     fill()
     before = whole()
-    failing = one_more(blank, tmp_path, "009_fail", ADDITIONS.replace('"note"', '"city"') + RAISES)
-    with pytest.raises(ServiceError, match="009_fail failed: there are rides"):
+    failing = one_more(blank, tmp_path, f"{NEXT}_fail", ADDITIONS.replace('"note"', '"city"') + RAISES)
+    with pytest.raises(ServiceError, match=f"{NEXT}_fail failed: there are rides"):
         schema.upgrade(failing)
     assert whole() == before
     assert everything() == before[1]

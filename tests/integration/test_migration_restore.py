@@ -8,7 +8,7 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
-from migrations_lab import FOLDER, NAMES, fill, first, one_more, put, run, tables, two_tables, whole
+from migrations_lab import FOLDER, NAMES, NEXT, fill, first, one_more, put, run, tables, two_tables, whole
 
 from service import database as door
 from service import schema
@@ -122,7 +122,7 @@ def test_whatever_a_migration_did_before_it_failed_is_restored(project, tmp_path
         statements.append(f"ALTER TABLE {table} {', '.join(chance.sample(clauses, chance.randint(1, len(clauses))))}")
     statements += ["CREATE TABLE added (x INT PRIMARY KEY)", "CREATE TABLE added_too LIKE parks"]
     settings = with_one_more(tmp_path, statements, project)
-    with pytest.raises(ServiceError, match=f"009_fail failed: .*never.*{AS_BEFORE}"):
+    with pytest.raises(ServiceError, match=f"{NEXT}_fail failed: .*never.*{AS_BEFORE}"):
         schema.upgrade(settings)
     assert state() == before
     assert schema.unfinished() is None
@@ -130,7 +130,7 @@ def test_whatever_a_migration_did_before_it_failed_is_restored(project, tmp_path
 
 def with_one_more(tmp_path, statements: list[str], project: Settings) -> Settings:
     steps = [f"migrator.sql({sql.replace('%', '%%')!r})" for sql in statements]
-    return one_more(project, tmp_path, "009_fail", "\n".join([*steps, FAILS]))
+    return one_more(project, tmp_path, f"{NEXT}_fail", "\n".join([*steps, FAILS]))
 
 
 @on_mariadb
@@ -224,4 +224,3 @@ def test_tables_that_point_at_each_other_are_dropped_again(things):
         schema.upgrade(things)
     assert whole() == before
     assert "left_side" not in tables()
-    assert len(NAMES) == 8

@@ -1,7 +1,7 @@
 """The migrations run on real databases: from nothing to the models, back, and with rows in the tables."""
 
 import pytest
-from migrations_lab import NAMES, everything, fill, first, one_more, rows, run, sample, shapes, tables
+from migrations_lab import NAMES, NEXT, everything, fill, first, one_more, rows, run, sample, shapes, tables
 
 from service import database as door
 from service import schema
@@ -125,7 +125,7 @@ def test_children_survive_a_change_of_their_parent(blank, tmp_path):
     fill()
     before = everything()
     wider = "migrator.change_fields('parks', name=pw.CharField(max_length=300))"
-    schema.upgrade(one_more(blank, tmp_path, "009_widen_name", wider))
+    schema.upgrade(one_more(blank, tmp_path, f"{NEXT}_widen_name", wider))
     assert everything() == before
     if not door.is_mysql():
         assert run("PRAGMA foreign_keys") == [(1,)]
@@ -138,15 +138,15 @@ def test_a_migration_that_leaves_orphans_is_not_kept_on_sqlite(blank, tmp_path):
     fill()
     before = shapes(), everything()
     with pytest.raises(ServiceError, match="rows without their parent, first in "):
-        schema.upgrade(one_more(blank, tmp_path, "009_lose_parks", "migrator.sql('DELETE FROM parks')"))
+        schema.upgrade(one_more(blank, tmp_path, f"{NEXT}_lose_parks", "migrator.sql('DELETE FROM parks')"))
     assert (shapes(), everything()) == before
     assert schema.applied() == NAMES
     assert run("PRAGMA foreign_keys") == [(1,)]
 
 
 def test_a_migration_that_fails_is_named_and_not_recorded(blank, tmp_path):
-    broken = one_more(blank, tmp_path, "009_break_things", "migrator.sql('UPDATE nowhere SET x = 1')")
-    with pytest.raises(ServiceError, match="Migration 009_break_things .*fail.*: .*nowhere"):
+    broken = one_more(blank, tmp_path, f"{NEXT}_break_things", "migrator.sql('UPDATE nowhere SET x = 1')")
+    with pytest.raises(ServiceError, match=f"Migration {NEXT}_break_things .*fail.*: .*nowhere"):
         schema.upgrade(broken)
     assert schema.applied() == []  # nothing was begun: it had failed in the rehearsal, or all was taken back
     schema.upgrade(blank)
@@ -167,13 +167,13 @@ def test_nothing_to_undo(blank):
 
 
 def test_a_database_without_migrations_is_refused(blank):
-    with pytest.raises(Unavailable, match="not migrated .8 pending, the first is 001_create_baseline.: run `cli"):
+    with pytest.raises(Unavailable, match=f"not migrated .{len(NAMES)} pending, the first is 001_create_baseline.: "):
         schema.ensure_current(blank)
 
 
 def test_a_database_that_lacks_one_migration_is_refused(blank, tmp_path):
-    schema.upgrade(first(7, blank, tmp_path))
-    with pytest.raises(Unavailable, match="1 pending, the first is 008_create_operations.: run `cli migrate`"):
+    schema.upgrade(first(len(NAMES) - 1, blank, tmp_path))
+    with pytest.raises(Unavailable, match=f"1 pending, the first is {NAMES[-1]}.: run `cli migrate`"):
         schema.ensure_current(blank)
     schema.upgrade(blank)
     schema.ensure_current(blank)
@@ -182,14 +182,14 @@ def test_a_database_that_lacks_one_migration_is_refused(blank, tmp_path):
 def test_a_database_of_a_later_release_is_refused(blank, tmp_path):
     schema.upgrade(blank)
     for act in (schema.ensure_current, schema.upgrade, schema.downgrade):
-        with pytest.raises(Unavailable, match="migrations that this release does not: 008_create_operations"):
-            act(first(7, blank, tmp_path))
+        with pytest.raises(Unavailable, match=f"migrations that this release does not: {NAMES[-1]}"):
+            act(first(len(NAMES) - 1, blank, tmp_path))
 
 
 def test_a_number_below_an_applied_one_is_refused(blank, tmp_path):
     schema.upgrade(blank)
-    run("DELETE FROM migratehistory WHERE name = ?", "007_create_yearly_stats")
-    with pytest.raises(Unavailable, match="007_create_yearly_stats has a lower number than 008_create_operations"):
+    run("DELETE FROM migratehistory WHERE name = ?", NAMES[-2])
+    with pytest.raises(Unavailable, match=f"{NAMES[-2]} has a lower number than {NAMES[-1]}"):
         schema.upgrade(blank)
 
 

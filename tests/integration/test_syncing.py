@@ -557,6 +557,149 @@ def test_days_until_a_ride_has_vanished_are_a_setting(settings: Settings, run: R
     assert len(sync(replace(settings, ride_vanished_days=2), world.sources(), NOW + 3 * DAY).vanished) == 1
 
 
+# --- rides whose id at a source changes ------------------------------------------------------------------------------
+
+NEW_OTTER = "0a1b2c3d-0000-4000-8000-000000000099"
+
+
+def ids(report: Report) -> list[tuple[str, str | int, str | int]]:
+    return [(one.source, one.before, one.now) for one in report.reidentified]
+
+
+def otter_is(world: World, wiki_id: str = OTTER, queue_times_id: int = 72, name: str = "Otter Creek") -> None:
+    world.wiki(BAY, "Lantern Bay Park", wiki_ride(COMET, "The Comet™"), wiki_ride(wiki_id, name),
+               wiki_ride(PARADE, "Lantern Parade", "SHOW"))
+    rides_listed = queue_ride(71, "Comet"), queue_ride(queue_times_id, name), queue_ride(73, "Windmill")
+    world.queues(7, "Lantern Bay", *rides_listed)
+
+
+@pytest.mark.parametrize(("changed", "expected"), [
+    ({"wiki_id": NEW_OTTER}, [("ThemeParks.wiki", OTTER, NEW_OTTER)]),
+    ({"queue_times_id": 99}, [("Queue-Times", 72, 99)]),
+    ({"wiki_id": NEW_OTTER, "queue_times_id": 99}, [("ThemeParks.wiki", OTTER, NEW_OTTER), ("Queue-Times", 72, 99)]),
+    ({"wiki_id": NEW_OTTER, "name": "THE OTTER CREEK!"}, [("ThemeParks.wiki", OTTER, NEW_OTTER)]),
+])
+def test_a_ride_whose_id_changes_stays_the_same(
+    run: Run, world: World, changed: dict[str, Any], expected: list[tuple[str, str | int, str | int]]
+) -> None:
+    run()
+    otter = rides()["Otter Creek"]
+    otter_is(world, **changed)
+    dry = run(Choice(dry_run=True), NOW + DAY)
+    assert (rides()["Otter Creek"].themeparks_wiki_id, rides()["Otter Creek"].queue_times_id) == (OTTER, 72)
+    report = run(Choice(), NOW + DAY)
+    assert ids(report) == ids(dry) == expected
+    assert [(one.park, one.ride_id, one.name) for one in report.reidentified] == (
+        [("Lantern Bay Park", otter.ride_id, "Otter Creek")] * len(expected)
+    )
+    assert (report.rides_added, report.rides_changed, report.conflicts, report.doubtful) == (0, 1, [], [])
+    assert (dry.rides_added, dry.rides_changed) == (0, 1)
+    row = Ride.get(Ride.ride_id == otter.ride_id)
+    assert (row.themeparks_wiki_id, row.queue_times_id) == (
+        changed.get("wiki_id", OTTER), changed.get("queue_times_id", 72)
+    )
+    assert (row.is_active, row.last_listed_at, Ride.select().count()) == (True, NOW + DAY, 4)
+    before = contents()
+    assert (ids(run(Choice(), NOW + 2 * DAY)), contents()) == ([], before)
+
+
+def test_an_id_changes_also_while_the_other_source_is_silent(run: Run, world: World) -> None:
+    run()
+    otter_is(world, NEW_OTTER)
+    world.silent = {"/q"}
+    assert ids(run(Choice(), NOW + DAY)) == [("ThemeParks.wiki", OTTER, NEW_OTTER)]
+    assert len(rides()) == 4
+
+
+def test_a_source_that_is_silent_changes_no_id(run: Run, world: World) -> None:
+    run()
+    otter_is(world, NEW_OTTER, 99)
+    world.silent = {f"/w/entity/{BAY}/children", "/q/parks/7/"}
+    assert ids(run(Choice(), NOW + DAY)) == []
+    assert rides()["Otter Creek"].themeparks_wiki_id == OTTER
+
+
+def test_a_ride_that_vanished_is_the_one_of_its_name_that_comes_later(run: Run, world: World) -> None:
+    run()
+    otter = rides()["Otter Creek"]
+    without_otter(world)
+    assert [one.name for one in run(Choice(), NOW + 15 * DAY).vanished] == ["Otter Creek"]
+    otter_is(world, NEW_OTTER, 99)
+    report = run(Choice(), NOW + 200 * DAY)
+    assert ids(report) == [("ThemeParks.wiki", OTTER, NEW_OTTER), ("Queue-Times", 72, 99)]
+    assert [one.ride_id for one in report.returned] == [otter.ride_id]
+    row = rides()["Otter Creek"]
+    assert (row.ride_id, row.themeparks_wiki_id, row.queue_times_id, row.is_active, len(rides())) == (
+        otter.ride_id, NEW_OTTER, 99, True, 4
+    )
+
+
+def test_a_ride_made_inactive_by_hand_stays_so_under_its_new_id(run: Run, world: World) -> None:
+    run()
+    Ride.update({Ride.is_active: False}).where(Ride.name == "Otter Creek").execute()
+    otter_is(world, NEW_OTTER)
+    report = run(Choice(), NOW + DAY)
+    assert (len(report.reidentified), report.returned, rides()["Otter Creek"].is_active) == (1, [], False)
+
+
+@pytest.mark.parametrize(("first", "then"), [
+    (["s1", "s2"], ["s3"]),  # two rows, either of which it may be
+    (["s1", "s2"], ["s1", "s3"]),
+    (["s1"], ["s2", "s3"]),  # two that it may be
+])
+def test_names_that_two_have_tell_nothing_about_an_id(
+    run: Run, world: World, first: list[str], then: list[str]
+) -> None:
+    world.parks = []
+    world.wiki(BAY, "Lantern Bay", *(wiki_ride(ride_id, "Slide") for ride_id in first))
+    run()
+    world.wiki(BAY, "Lantern Bay", *(wiki_ride(ride_id, "Slide") for ride_id in then))
+    report = run(Choice(), NOW + DAY)
+    new = sorted(set(then) - set(first))
+    assert (ids(report), report.rides_added) == ([], len(new))
+    stored = [row.themeparks_wiki_id for row in Ride.select().order_by(Ride.ride_id)]
+    assert (stored[:len(first)], sorted(filter(None, stored[len(first):]))) == (first, new)
+
+
+@pytest.mark.parametrize("name", ["Otter Creek 2", "Otter Creeks"])
+def test_a_name_that_is_merely_similar_tells_nothing_about_an_id(run: Run, world: World, name: str) -> None:
+    run()
+    otter = rides()["Otter Creek"].ride_id
+    otter_is(world, NEW_OTTER, 72, name)
+    report = run(Choice(), NOW + DAY)
+    assert (ids(report), report.rides_added) == ([], 1)
+    assert Ride.get(Ride.ride_id == otter).themeparks_wiki_id == OTTER
+
+
+def test_names_without_a_word_tell_nothing_about_an_id(run: Run, world: World) -> None:
+    world.parks = []
+    world.wiki(BAY, "Lantern Bay", wiki_ride("s1", "🎢"))
+    run()
+    world.wiki(BAY, "Lantern Bay", wiki_ride("s2", "🎢"))
+    report = run(Choice(), NOW + DAY)
+    assert (ids(report), report.rides_added) == ([], 1)
+
+
+def test_an_id_whose_entry_is_refused_is_listed_and_does_not_change(run: Run, world: World) -> None:
+    run()
+    world.wiki(BAY, "Lantern Bay Park", wiki_ride(COMET, "The Comet™"), wiki_ride(OTTER, "x" * 300),
+               wiki_ride(NEW_OTTER, "Otter Creek"), wiki_ride(PARADE, "Lantern Parade", "SHOW"))
+    report = run(Choice(), NOW + DAY)
+    assert (ids(report), report.rides_added) == ([], 1)
+
+
+def test_an_id_that_a_ride_of_another_park_has_is_no_new_one(run: Run, world: World) -> None:
+    store_catalog(
+        [ParkRecord(5, "Cove", ParkType.OTHER, "FR", "Europe/Paris", is_active=True)],
+        [RideRecord(50, 5, "Otter Creek", themeparks_wiki_id=NEW_OTTER)], NOW - DAY,
+    )
+    run()
+    otter_is(world, NEW_OTTER)
+    report = run(Choice(), NOW + DAY)
+    assert (ids(report), len(report.conflicts), report.rides_added) == ([], 1, 0)
+    assert Ride.get(Ride.themeparks_wiki_id == NEW_OTTER).ride_id == 50
+
+
 # --- without writing, and the command --------------------------------------------------------------------------------
 
 
@@ -606,6 +749,22 @@ def test_the_command_says_what_it_did(settings: Settings, upstream: Upstream) ->
     told = json.loads(result.stdout)
     assert (result.exit_code, told["parks_added"], told["rides_added"]) == (0, ["Lantern Bay Park"], 4)
     assert len(parks()) == 1
+
+
+def test_the_command_says_which_ids_changed(settings: Settings, upstream: Upstream) -> None:
+    command(settings, upstream)
+    number = rides()["Windmill"].ride_id
+    found = {"lands": [], "rides": [queue_ride(71, "Comet"), queue_ride(72, "Otter Creek"), queue_ride(99, "Windmill")]}
+    upstream.script("/q/parks/7/queue_times.json", json_of(found))
+    dry = command(settings, upstream, "--dry-run")
+    assert dry.stdout.splitlines() == [
+        "Parks: 1 asked for, 0 new, 0 changed.", "Rides: 0 new, 1 changed.", "Another id at the source: 1.",
+        f"  Lantern Bay Park: Windmill (ride {number}) is 99 of Queue-Times now, not 73", "Nothing was written.",
+    ]
+    assert json.loads(command(settings, upstream, "--json").stdout)["reidentified"] == [{
+        "park": "Lantern Bay Park", "ride_id": number, "name": "Windmill", "source": "Queue-Times", "before": 73,
+        "now": 99,
+    }]
 
 
 def test_a_failing_source_makes_the_command_exit_1(settings: Settings, upstream: Upstream) -> None:

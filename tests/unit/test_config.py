@@ -31,6 +31,26 @@ def test_an_empty_variable_counts_as_not_set() -> None:
         ("RAW_RETENTION_DAYS", "7"),
         ("WEATHER_OBSERVATION_DAYS", "0"),
         ("WEATHER_FORECAST_DAYS", "0"),
+        ("THEMEPARKS_WIKI_URL", "api.themeparks.wiki/v1"),
+        ("QUEUE_TIMES_URL", "ftp://queue-times.com"),
+        ("QUEUE_TIMES_URL", "https://"),
+        ("OPEN_METEO_URL", "https://api.open meteo.com"),
+        ("FEED_REQUESTS_PER_SECOND", "0"),
+        ("FEED_REQUESTS_PER_SECOND", "0.009"),
+        ("FEED_REQUESTS_PER_SECOND", "1000.1"),
+        ("FEED_REQUESTS_PER_SECOND", "-1"),
+        ("FEED_REQUESTS_PER_SECOND", "two"),
+        ("FEED_REQUESTS_PER_SECOND", "1,5"),
+        ("FEED_REQUESTS_PER_SECOND", "1e2"),
+        ("FEED_REQUESTS_PER_SECOND", "nan"),
+        ("FEED_REQUESTS_PER_SECOND", "٥"),
+        ("FEED_CONTACT", "ops@example.org\nX-Header: 1"),
+        ("FEED_CONTACT", "ops\r@example.org"),
+        ("FEED_CONTACT", "ö@example.org"),
+        ("RIDE_VANISHED_DAYS", "0"),
+        ("RIDE_VANISHED_DAYS", "100001"),
+        ("RIDE_VANISHED_DAYS", "14.5"),
+        ("RIDE_VANISHED_DAYS", "fortnight"),
         ("REPLAY_NOW", "yesterday"),
         ("REPLAY_NOW", "2025-05-18T15:00:00"),
         ("REPLAY_NOW", "0001-01-01T00:00:00Z"),
@@ -56,6 +76,35 @@ def test_an_empty_variable_counts_as_not_set() -> None:
 def test_a_bad_variable_is_named(name: str, value: str) -> None:
     with pytest.raises(BadRequest, match=name):
         config.load({name: value})
+
+
+def test_sources_are_asked_where_how_often_and_by_whom_the_environment_says() -> None:
+    settings = config.load({
+        "THEMEPARKS_WIKI_URL": "http://127.0.0.1:8080/wiki", "QUEUE_TIMES_URL": "https://example.org",
+        "OPEN_METEO_URL": "https://example.org/v1/forecast", "FEED_REQUESTS_PER_SECOND": "0.5",
+        "FEED_CONTACT": " ops@example.org ", "RIDE_VANISHED_DAYS": "1",
+    })  # fmt: skip
+    assert settings.themeparks_wiki_url == "http://127.0.0.1:8080/wiki"
+    assert settings.queue_times_url == "https://example.org"
+    assert settings.open_meteo_url == "https://example.org/v1/forecast"
+    assert settings.feed_requests_per_second == 0.5
+    assert settings.feed_contact == "ops@example.org"
+    assert settings.ride_vanished_days == 1
+
+
+def test_sources_are_asked_at_their_own_addresses_once_a_second_by_nobody_named() -> None:
+    settings = config.load({})
+    assert settings.themeparks_wiki_url == "https://api.themeparks.wiki/v1"
+    assert settings.queue_times_url == "https://queue-times.com"
+    assert settings.open_meteo_url == "https://api.open-meteo.com/v1"
+    assert settings.feed_requests_per_second == 1.0
+    assert settings.feed_contact is None
+    assert settings.ride_vanished_days == 14
+
+
+@pytest.mark.parametrize(("value", "per_second"), [("0.01", 0.01), ("1000", 1000.0), ("2.50", 2.5)])
+def test_the_slowest_and_the_fastest_rate_are_accepted(value: str, per_second: float) -> None:
+    assert config.load({"FEED_REQUESTS_PER_SECOND": value}).feed_requests_per_second == per_second
 
 
 @pytest.mark.parametrize(("value", "address", "listener"), [
