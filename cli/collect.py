@@ -23,8 +23,8 @@ from service.errors import BadRequest
 from service.feeds import tape
 from service.feeds.sources import Ask
 from service.jobs import filling
-from service.jobs.asking import Round, asking, sources
-from service.jobs.collect import Collector, Cycle, NothingCollected
+from service.jobs.asking import LIVE_PATIENCE_SECONDS, PATIENCE_SECONDS, Round, asking, sources
+from service.jobs.collect import Collector, Cycle, NothingCollected, number_of
 from service.jobs.recorded_catalog import restore_catalog, write_catalog
 from service.jobs.worker import Stopped
 from service.periods import instant, iso_utc
@@ -41,7 +41,7 @@ log = logging.getLogger("cli.collect")
 @click.option("--record", "to", metavar="DIR", type=click.Path(path_type=Path), help="Keep the raw answers in DIR.")
 @click.option("--replay", "of", metavar="DIR", type=click.Path(path_type=Path), help="Collect from those kept in DIR.")
 @click.option("--fill", is_flag=True, help="Fill slots that were missed from what ThemeParks.wiki remembers, and end.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object when it ends.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.pass_context
 def collect(context: click.Context, once: bool, to: Path | None, of: Path | None, fill: bool, as_json: bool) -> None:
     """Collect what the parks' public sources say of every ride, each slot once, until it is stopped.
@@ -60,11 +60,13 @@ def collect(context: click.Context, once: bool, to: Path | None, of: Path | None
         raise BadRequest("Only one of --once, --replay and --fill can be asked for.")
     if to is not None and (of is not None or fill):
         raise BadRequest("--record keeps what is collected now: leave out --replay and --fill.")
+    if as_json and not (once or of is not None or fill):
+        raise BadRequest("--json is for what ends: use it with --once, --replay or --fill.")
     if of is not None:
         _replay(context, settings, of, as_json)
         return
     open_for(settings, time_limit=False)
-    with asking(settings) as ask:
+    with asking(settings, patience_seconds=PATIENCE_SECONDS if fill else LIVE_PATIENCE_SECONDS) as ask:
         if fill:
             _fill(context, settings, ask, as_json)
         elif once:
@@ -95,7 +97,7 @@ def _once(context: click.Context, settings: Settings, ask: Ask, to: Path | None,
 
 def _collector(settings: Settings, ask: Ask, now: datetime) -> Collector:
     collector = Collector(settings, ask)
-    if not collector.is_due(now):
+    if not collector.has_parks(now):
         raise BadRequest("There is no park to ask about: run `cli catalog sync`, or `cli demo` for simulated ones.")
     return collector
 
@@ -259,7 +261,7 @@ def _lines(cycle: Cycle) -> Iterator[str]:
     yield f"Slot of {instant(cycle.slot):%Y-%m-%d %H:%M} UTC: {cycle}."
     yield f"{cycle.stored:,} stored, {cycle.replaced:,} replaced, {cycle.unchanged:,} unchanged."
     if cycle.idle:
-        yield f"Closed by their schedule, and asked about every half hour only: {cycle.idle} parks."
+        yield f"Closed by their schedule, and asked about every half hour only: {number_of(cycle.idle, 'park')}."
     for park, reasons in cycle.suspect.items():
         yield f"Not believed: {park} ({', '.join(reasons).lower()}). Its slot is suspect, and stays without readings."
     for names, what in (

@@ -12,7 +12,7 @@ from cli.output import open_for, say
 from service.config import Settings
 from service.errors import BadRequest
 from service.jobs.alerts import Alerts
-from service.jobs.asking import asking
+from service.jobs.asking import LIVE_PATIENCE_SECONDS, asking
 from service.jobs.worker import Stopped, Worker, tasks
 
 GRACE_SECONDS = 8.0  # for the step under way; platforms kill ten seconds after SIGTERM
@@ -37,7 +37,7 @@ def worker(context: click.Context, once: bool) -> None:
     if settings.replay_now and not settings.replay_tick and not once:
         raise BadRequest("REPLAY_NOW stands still, and nothing would ever be due again: set REPLAY_TICK=1, or neither.")
     open_for(settings, time_limit=False)
-    with asking(settings) as ask:
+    with asking(settings, patience_seconds=LIVE_PATIENCE_SECONDS) as ask:
         working = Worker(tasks(settings, ask), Alerts(settings.alert_webhook_url))
         stop_on_signals(working.stop)
         if once:

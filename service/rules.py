@@ -23,6 +23,7 @@ SCORE_SCALE = 10
 STALE_FLAG_SECONDS = 30 * 60  # Queue-Times hears of every ride each five minutes
 STALE_STATUS_SECONDS = 24 * 3600  # what runs, or is down, is closed at night and told anew
 FROZEN_SECONDS = 3600  # an open park that posts waits changes one of them every few minutes
+CLOCKS_APART_SECONDS = 5 * 60  # what a source heard later than this from now tells nothing of its age
 FROZEN_WAITS = 5  # so many rides have to post one for that to be sure
 EDGE_SECONDS = 30 * 60  # so soon after opening and before closing every ride may be closed
 FEWEST_TELLING = 4  # rides of a park from which their being closed, or missing, tells something

@@ -22,6 +22,7 @@ from service.rules import MAX_WAIT_MINUTES, plausible_wait
 
 LONGEST_NAME = 255
 LONGEST_ZONE = 50
+MOST_REFUSED = 50_000  # rows of a list: an answer with more of them is none
 LONGEST_NUMBER = 18  # digits: nothing counted here has more, and Python refuses to read thousands
 
 _WIKI_ID = re.compile(r"[0-9A-Za-z_-]{1,36}")
@@ -161,9 +162,12 @@ class _Part(Row):
 def rows(
     values: list[object], place: str, parse: Callable[[Row], T | None], refused: list[Refusal]
 ) -> Iterator[T]:
-    """What `parse` makes of each object of a list, but for None; `place` names a row that has no name."""
+    """What `parse` makes of each object of a list, but for None; `place` names a row that has no name. Raises BadFeed
+    for a list of which MOST_REFUSED rows and more cannot be used."""
     for number, value in enumerate(values, 1):
         here = f"{place} {number}"
+        if len(refused) > MOST_REFUSED:
+            raise BadFeed(f"An answer has more than {MOST_REFUSED:,} rows that cannot be used, up to {here}.")
         if not isinstance(value, dict):
             refused.append(Refusal(here, f"is {shown(value)}, not an object"))
             continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import logging
+import math
 import random
 import ssl
 import threading
@@ -24,6 +25,7 @@ from service.errors import BadRequest, Silent, Unanswered
 
 MIB = 2**20
 REDIRECTS = 3
+LONGEST_HOLD_SECONDS = 3600.0  # that a source can ask for
 REDIRECTING = (301, 302, 303, 307, 308)
 PASSING: dict[type[Exception], str] = {  # what may go better the next time; the first that fits says it
     httpcore2.TimeoutException: "did not answer in time",
@@ -53,8 +55,9 @@ class HttpClient:
     A request goes out `per_second` times to a host and `total_per_second` times in all; repetitions and redirects
     count. It is over after `deadline_seconds`, whatever the source does. Timeouts, broken connections, 429 and 5xx
     are asked again, `attempts` times in all, after pauses that double from `first_pause_seconds`; a Retry-After keeps
-    every thread from the host. No pause is longer than `longest_pause_seconds`. Bodies end at `body_bytes`, unzipped
-    too. `clock` counts seconds from anywhere; `sleep` may raise, to end the waiting.
+    every thread from the host, LONGEST_HOLD_SECONDS at most. A host that wants to be left alone for longer than
+    `patience_seconds` is not waited for. No other pause is longer than `longest_pause_seconds`. Bodies end at
+    `body_bytes`, unzipped too. `clock` counts seconds from anywhere; `sleep` may raise, to end the waiting.
     """
 
     def __init__(
@@ -62,12 +65,13 @@ class HttpClient:
         per_second: float = 1.0, total_per_second: float = 4.0,
         connect_seconds: float = 5.0, read_seconds: float = 15.0, deadline_seconds: float = 30.0,
         attempts: int = 3, first_pause_seconds: float = 4.0, longest_pause_seconds: float = 60.0,
+        patience_seconds: float = 60.0,
         body_bytes: int = 8 * MIB, kept_bodies: int = 256, kept_bytes: int = 32 * MIB,
         clock: Seconds = time.monotonic, sleep: Callable[[float], object] = time.sleep,
         jitter: Seconds = random.random,
     ) -> None:
         self._attempts, self._first_pause, self._longest_pause = attempts, first_pause_seconds, longest_pause_seconds
-        self._body_bytes, self._sleep, self._jitter = body_bytes, sleep, jitter
+        self._body_bytes, self._patience, self._sleep, self._jitter = body_bytes, patience_seconds, sleep, jitter
         self._headers = _headers(contact)
         self._timeouts = {"connect": connect_seconds, "read": read_seconds, "write": read_seconds,
                           "pool": deadline_seconds}
@@ -102,6 +106,8 @@ class HttpClient:
         for attempt in range(1, self._attempts):
             try:
                 return self._followed(url)
+            except _LeftAlone:
+                raise
             except Silent as problem:
                 pause = min(self._first_pause * 2 ** (attempt - 1), self._longest_pause) * (1 + self._jitter()) / 2
                 log.debug("%s Asking again in %.0f s.", problem, pause)
@@ -120,7 +126,9 @@ class HttpClient:
     def _asked(self, url: httpx2.URL) -> Answer | httpx2.URL:
         """What one request gives: an answer, or where to ask instead."""
         kept = self._shelf.find(str(url))
-        self._pace(url.host).take()
+        held = self._pace(url.host).take(self._patience)
+        if held:
+            raise _LeftAlone(f"{url.host} wants to be left alone for {held:.0f} s.")
         self._deadline.begin()
         target = httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
         headers = [*self._headers, *_validators(kept)]
@@ -145,7 +153,10 @@ class HttpClient:
         if status in REDIRECTING:
             return _redirected(url, headers)
         if status == 429 or 500 <= status <= 599:
-            self._pace(url.host).hold(min(_retry_after(headers), self._longest_pause))
+            held = min(_retry_after(headers), LONGEST_HOLD_SECONDS)
+            self._pace(url.host).hold(held)
+            if held > self._patience:
+                raise _LeftAlone(f"{url.host} answered with status {status}: to be left alone for {held:.0f} s.")
             raise Silent(f"{url.host} answered with status {status}.")
         raise Unanswered(f"{url.host} answered with status {status}.")
 
@@ -176,6 +187,10 @@ class HttpClient:
             return self._paces.get(host) or self._paces.setdefault(host, self._new_pace())
 
 
+class _LeftAlone(Silent):
+    """What is not waited for."""
+
+
 class _Pace:
     """Lets threads pass one by one, with a distance between them; each of them through `within`, too."""
 
@@ -185,14 +200,18 @@ class _Pace:
         self._distance, self._clock, self._sleep, self._within = 1 / per_second, clock, sleep, within
         self._turn, self._word, self._due = threading.Lock(), threading.Lock(), clock()
 
-    def take(self) -> None:
-        """Return when it is the caller's turn."""
+    def take(self, patience: float = math.inf) -> float:
+        """Return 0 when it is the caller's turn, or at once the seconds until then where they are more than `patience`,
+        and it is not."""
         with self._turn:  # kept while sleeping: the others would only sleep as well
             while (seconds := self._due - self._clock()) > 0:  # again, for `hold` may have come meanwhile
+                if seconds > patience:
+                    return seconds
                 self._sleep(seconds)
             if self._within is not None:
                 self._within.take()
             self.hold(self._distance)
+        return 0.0
 
     def hold(self, seconds: float) -> None:
         """Let nobody pass for `seconds`, or for longer where that was said before."""

@@ -15,12 +15,15 @@ from service.feeds.sources import Ask, Sources
 
 GIVEN_UP_AFTER: Final = 3  # questions in a row that a host did not answer: the others of the round are not asked
 FIRST_PAUSE_SECONDS: Final = 2.0
+PATIENCE_SECONDS: Final = 60.0
+LIVE_PATIENCE_SECONDS: Final = 10.0  # a slot is short, and there may be another source
 HOSTS: Final = 4  # as many times the rate of one goes out in all
 
 
 @contextmanager
-def asking(settings: Settings) -> Iterator[Ask]:
-    """What gives the body of an address."""
+def asking(settings: Settings, *, patience_seconds: float = PATIENCE_SECONDS) -> Iterator[Ask]:
+    """What gives the body of an address. A source that wants to be left alone for longer than `patience_seconds` is
+    not waited for."""
     from service.feeds.http_client import HttpClient  # loads slowly, and most commands never ask
 
     rate = settings.feed_requests_per_second
@@ -29,6 +32,7 @@ def asking(settings: Settings) -> Iterator[Ask]:
         per_second=rate,
         total_per_second=HOSTS * rate,
         first_pause_seconds=FIRST_PAUSE_SECONDS,
+        patience_seconds=patience_seconds,
     ) as client:
         yield lambda url: client.get(url).body
 

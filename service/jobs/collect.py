@@ -87,17 +87,18 @@ class Cycle:
         return [f"{said.removesuffix('.')} ({_parks(names)})." for said, names in self.failures.items()]
 
     def __str__(self) -> str:
-        told = [f"{name} of {_number(number, 'park')}" for name, number in self.sources.items()]
+        told = [f"{name} of {number_of(number, 'park')}" for name, number in self.sources.items()]
         if self.simulated:
-            told.append(_number(self.simulated, "simulated park"))
-        return f"{_number(self.stored + self.replaced, 'reading')}: {', '.join(told) or 'no park answered'}"
+            told.append(number_of(self.simulated, "simulated park"))
+        return f"{number_of(self.stored + self.replaced, 'reading')}: {', '.join(told) or 'no park answered'}"
 
 
 def _parks(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{len(names)} parks"
 
 
-def _number(count: int, what: str) -> str:
+def number_of(count: int, what: str) -> str:
+    """`1 park`, `2,000 parks`."""
     return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
@@ -126,9 +127,15 @@ class Collector:
         return epoch(now) // self._step * self._step
 
     def is_due(self, now: datetime) -> bool:
-        """Whether the slot of `now` is still to be collected, and there is somebody to ask."""
-        if self.slot(now) <= self._last_slot:
+        """Whether the slot of `now` is still to be collected, also by other processes, and there is somebody to ask."""
+        if self.slot(now) <= self._last_slot or not self.has_parks(now):
             return False
+        if patiently(partial(_is_seen, self.slot(now))):  # another has collected it
+            self._last_slot = self.slot(now)
+        return self.slot(now) > self._last_slot
+
+    def has_parks(self, now: datetime) -> bool:
+        """Whether there is somebody to ask."""
         patiently(partial(self._look, now))
         return self._simulated is not None or self._has_targets
 
@@ -141,15 +148,12 @@ class Collector:
         self._has_targets = self._ask is not None and has_targets()
 
     def collect(self, now: datetime) -> str | None:
-        """Collect the slot of `now`, unless it is there already or another process does; say what it brought.
+        """Collect the slot of `now`, unless it is not due or another process does; say what it brought.
 
         Raises ServiceError when no source answered about any park; what can be collected otherwise is, and what cannot
         is a warning of the run.
         """
         if not self.is_due(now):
-            return None
-        if patiently(partial(_is_seen, self.slot(now))):  # another has collected it
-            self._last_slot = self.slot(now)
             return None
         lease = Lease(LEASE)
         if not lease.take():

@@ -1,8 +1,9 @@
-"""Doubts about what sources say, as data quality issues: one for each matter, said again once a day while it lasts, and
+"""Doubts about what sources say, as data quality issues: one for each matter, replaced once a day while it lasts, and
 resolved when it is over."""
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from enum import Enum
@@ -56,7 +57,7 @@ class Doubt(NamedTuple):
     updated_at: int | None = None  # epoch seconds: when the source last heard of it
 
 
-class _Open(NamedTuple):
+class _Issue(NamedTuple):
     issue_id: int
     data_source: int
     park_id: int | None
@@ -64,6 +65,7 @@ class _Open(NamedTuple):
     queue_times_id: int | None
     details: str | None
     detected_at: int
+    resolved_at: int | None
 
     @property
     def key(self) -> Key | None:
@@ -77,8 +79,9 @@ class _Open(NamedTuple):
 def store_doubts(found: Iterable[Doubt], asked: Collection[tuple[Source, int]], now: datetime) -> int:
     """Store the doubts of a cycle in one transaction; return how many are new.
 
-    `asked`: the sources and parks that answered. Open issues about them that are not among `found` are resolved. Open
-    is what was so at `now`: a cycle that is played again finds the issues as they were then, and changes none.
+    `asked`: the sources and parks that answered. Open issues about them that are not among `found` are resolved, and
+    those that nobody has said again for a day. Open is what was so at `now`: a cycle that is played again finds the
+    issues as they were then, and changes none.
     """
     doubts = _limited(found)
     return atomically(lambda: _store(doubts, asked, now)) if doubts or asked else 0
@@ -100,19 +103,30 @@ def _limited(found: Iterable[Doubt]) -> dict[Key, Doubt]:
 
 def _store(doubts: Mapping[Key, Doubt], asked: Collection[tuple[Source, int]], now: datetime) -> int:
     issue = DataQualityIssue
-    open_ = _open_issues(now)
-    over = [one for key, some in open_.items() if key not in doubts and key[1:3] in asked for one in some]
+    again = int((now - REPEATED_AFTER).timestamp())
+    open_, lately = _known_issues(now, again)
+    new = [doubt for key, doubt in doubts.items() if all(one.detected_at <= again for one in open_.get(key, []))]
+    new = [doubt for doubt in new if not doubt.key.entity or lately[doubt.key[:3]] < MOST_OF_A_PARK]
+    said_again = {doubt.key for doubt in new}
+    over = [
+        one
+        for key, some in open_.items()
+        for one in some
+        # Also what nobody has said again, for its source is not asked any more.
+        if key in said_again or key not in doubts and (key[1:3] in asked or one.detected_at <= again)
+    ]
     for batch in batches([one.issue_id for one in over], ROWS_AT_ONCE):
         issue.update({issue.is_resolved: True, issue.resolved_at: now}).where(issue.issue_id << batch).execute()
-    again = (now - REPEATED_AFTER).timestamp()
-    new = [doubt for key, doubt in doubts.items() if all(one.detected_at <= again for one in open_.get(key, []))]
     for batch in batches([list(_row(doubt, now)) for doubt in new], ROWS_AT_ONCE):
         issue.insert_many(batch, fields=list(FIELDS)).execute()
     return len(new)
 
 
-def _open_issues(now: datetime) -> dict[Key, list[_Open]]:
+def _known_issues(now: datetime, since: int) -> tuple[dict[Key, list[_Issue]], Counter[tuple[Matter, Source, int]]]:
+    """The issues that were open at `now`; and how many of each kind and park were noticed after `since`, over or not.
+    """
     issue = DataQualityIssue
+    is_open: Any = ~issue.is_resolved | (issue.resolved_at > now)
     query = issue.select(
         issue.issue_id,
         issue.data_source,
@@ -121,12 +135,17 @@ def _open_issues(now: datetime) -> dict[Key, list[_Open]]:
         issue.queue_times_id,
         issue.details,
         issue.detected_at,
-    ).where(issue.detected_at <= now, ~issue.is_resolved | (issue.resolved_at > now))
-    found: dict[Key, list[_Open]] = {}
-    for row in rows(query, _Open):
-        if row.key is not None:
-            found.setdefault(row.key, []).append(row)
-    return found
+        issue.resolved_at,
+    ).where(issue.detected_at <= now, is_open | (issue.detected_at > since))
+    found: dict[Key, list[_Issue]] = defaultdict(list)
+    lately: Counter[tuple[Matter, Source, int]] = Counter()
+    for row in rows(query, _Issue):
+        if (key := row.key) is None:
+            continue
+        lately[key[:3]] += row.detected_at > since
+        if row.resolved_at is None or row.resolved_at > now.timestamp():
+            found[key].append(row)
+    return found, lately
 
 
 FIELDS: tuple[Field[Any], ...] = (

@@ -112,7 +112,9 @@ class _Look:
             yield self._doubt(Matter.ALL_CLOSED, f"all {telling} rides, while the schedule says that the park is open")
         if rules.has_lost_rides(telling, usual):
             yield self._doubt(Matter.RIDES_MISSING, f"{telling} rides, where {usual} were told of in the day before")
-        newest = max((word.updated_at for word in self.rides.values() if word.updated_at is not None), default=None)
+        latest = self.now + rules.CLOCKS_APART_SECONDS
+        heard = [word.updated_at for word in self.rides.values() if word.updated_at is not None]
+        newest = max((at for at in heard if at <= latest), default=None)
         none_believed = self.rides and not self.rides.keys() & self.believed.keys()
         if newest is not None and (none_believed or rules.is_frozen(self.now - newest, self.waits)):
             yield self._doubt(Matter.FROZEN, f"nothing is newer than {iso_utc(newest)}")

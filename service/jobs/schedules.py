@@ -11,7 +11,6 @@ from typing import Final, NamedTuple
 from peewee import ModelSelect, fn
 
 from service.config import Settings
-from service.database import fetch
 from service.errors import BadFeed, BadRequest, NotFound, Unanswered
 from service.feeds import Opening
 from service.feeds.foreign import Refusal
@@ -21,10 +20,11 @@ from service.jobs.asking import Round, sources
 from service.jobs.joblog import Run, logged
 from service.jobs.patience import patiently
 from service.jobs.store import store_schedules
-from service.models import AggregationJobLog, JobStatus, Park, ParkSchedule
+from service.models import Park, ParkSchedule
 from service.models.base import rows
 from service.periods import days_between, epoch, local_date, pacific_date, wall_clock
 from service.queries.catalog import LARGEST_ID
+from service.queries.jobs import succeeded_at
 from service.rules import ScheduleType
 
 JOB: Final = "schedules"
@@ -72,18 +72,17 @@ class Report(NamedTuple):
 
 
 class Schedules:
-    """Refreshes the hours of all parks once a day, and at once those of a park that has none yet."""
+    """Refreshes the hours of all parks once a day, and at once those of a new park."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._begun_at = 0  # epoch seconds: when the round began that `_left` is of
         self._left: set[int] = set()  # parks that a round through all has not asked yet, or not well
-        self._asked_on: dict[int, date] = {}  # by park, the last Pacific day
 
     def due(self, now: datetime) -> list[AskedPark]:
         """The parks to ask, by id: all, where the last round that went well began a day or longer ago; those that a
-        round has left; else those without any schedule that were not asked today. Cheap enough for every few seconds.
-        """
+        round has left; else those without any schedule that came since the last run. Cheap enough for every few
+        seconds."""
         return patiently(partial(self._due, now))
 
     def refresh(
@@ -114,7 +113,6 @@ class Schedules:
                     break
                 asking.store(park)
                 self._left.discard(park.park_id)
-                self._asked_on[park.park_id] = pacific_date(now)
                 progress(asking.asked, len(due))
             run.failure = _failure(asking)
             if run.failure and day:
@@ -140,8 +138,7 @@ class Schedules:
         self._left.clear()
         if not is_fresh(now):
             return asked_parks()
-        today = pacific_date(now)
-        return [park for park in _unscheduled() if self._asked_on.get(park.park_id) != today]
+        return _unscheduled(succeeded_at(JOB, now) or 0)
 
     def _ends_round(self, due: Iterable[AskedPark], now: datetime) -> bool:
         """Whether with these, and those that the round has asked already, all parks are asked."""
@@ -153,14 +150,7 @@ class Schedules:
 
 def is_fresh(now: datetime) -> bool:
     """Whether a run that ended a round through all parks well began less than a day ago."""
-    log = AggregationJobLog
-    last = log.select(fn.MAX(log.started_at)).where(
-        log.job_type == JOB,
-        log.status == JobStatus.SUCCESS,
-        log.period_start.is_null(False),
-        log.started_at <= now,
-    )
-    [(at,)] = fetch(last)
+    at = succeeded_at(JOB, now, dated=True)
     return at is not None and epoch(now) - at < FRESH_SECONDS
 
 
@@ -192,9 +182,10 @@ def _parks() -> ModelSelect[Park]:
     return Park.select(*columns).where(Park.is_active, Park.themeparks_wiki_id.is_null(False))
 
 
-def _unscheduled() -> list[AskedPark]:
+def _unscheduled(since: int) -> list[AskedPark]:
+    """The parks without any schedule that are new, or changed, since an instant: the others tell none."""
     row = ParkSchedule.select(ParkSchedule.park).where(ParkSchedule.park == Park.park_id)
-    return list(rows(_parks().where(~fn.EXISTS(row)).order_by(Park.park_id), AskedPark))
+    return list(rows(_parks().where(~fn.EXISTS(row), Park.updated_at > since).order_by(Park.park_id), AskedPark))
 
 
 def _failure(asking: _Asking) -> str | None:

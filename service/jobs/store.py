@@ -194,6 +194,7 @@ class NewSlot:
         with reading():
             self._rides = _rides_by_park()
             self._held = _held_in(slot)
+            self._suspect = _suspect_in(slot)
             self._is_seen = slot <= (state.get_state(state.NEWEST_SLOT) or 0)
             self._is_expired = slot < (state.get_state(state.RAW_FROM) or 0)
 
@@ -223,7 +224,10 @@ class NewSlot:
             return False
         given = _checked(((self.slot, *said) for said in readings), self._interval_minutes * 60)
         _ensure_of_park(park_id, given, rides)
-        self._atomically(lambda: self._write_suspect(park_id, given, source), rides)
+        [(_, _, *looks, _)] = _activity(park_id, rides, [self.slot], given, source, is_suspect=True)
+        if self._suspect.get(park_id) != tuple(looks):
+            self._atomically(lambda: self._write_suspect(park_id, given, source), rides)
+            self._suspect[park_id] = tuple(looks)
         return True
 
     def publish(self) -> None:
@@ -341,6 +345,16 @@ def _rides_by_park(only: int | None = None) -> dict[int, dict[int, _Ride]]:
     return found
 
 
+def _suspect_in(slot: int) -> dict[int, tuple[object, ...]]:
+    """How the parks looked in a slot whose answers were not believed."""
+    time = ParkActivitySnapshot.snapshot_time
+    query = ParkActivitySnapshot.select(ParkActivitySnapshot.park_id, *ACTIVITY_FIELDS[2:-1])
+    return {
+        park: (*counts, None if wait is None else float(wait), most, told)
+        for park, *counts, wait, most, told in fetch(query.where(time == slot, ParkActivitySnapshot.is_suspect))
+    }
+
+
 def _held_in(slot: int) -> dict[int, Fact]:
     """What is stored of a slot, by ride."""
     query = RideStatusSnapshot.select(*READING_FIELDS[1:]).where(RideStatusSnapshot.snapshot_time == slot)
@@ -375,14 +389,27 @@ def _store_activity(
     is_suspect: bool = False,
 ) -> None:
     """How the park looked in each of `slots`, over its attractions with a reading there."""
+    found = _activity(park_id, rides, slots, held, source, is_suspect=is_suspect)
+    upsert(ParkActivitySnapshot, ACTIVITY_FIELDS, found, key=ACTIVITY_FIELDS[:2])
+
+
+def _activity(
+    park_id: int,
+    rides: Mapping[int, _Ride],
+    slots: Sequence[int],
+    held: Mapping[Key, Fact],
+    source: Source,
+    *,
+    is_suspect: bool,
+) -> list[tuple[object, ...]]:
+    """Rows of ACTIVITY_FIELDS; a slot without any attraction has one only where it is suspect."""
     seen: dict[int, list[_Meaning]] = {slot: [] for slot in slots}
     attractions = {ride.ride_id for ride in rides.values() if ride.category == Category.ATTRACTION}
     for (slot, ride_id), fact in held.items():
         if slot in seen and ride_id in attractions:
             seen[slot].append(_meaning(*fact))
     found = [(park_id, slot, *_looks(readings), source, is_suspect) for slot, readings in seen.items()]
-    activity = [row for row in found if is_suspect or row[2]]
-    upsert(ParkActivitySnapshot, ACTIVITY_FIELDS, activity, key=ACTIVITY_FIELDS[:2])
+    return [row for row in found if is_suspect or row[2]]
 
 
 def _looks(readings: Sequence[_Meaning]) -> tuple[int, int, int, int, float | None, int | None]:

@@ -18,20 +18,21 @@ from service.jobs import daily, joblog, retention, versions, yearly
 from service.feeds.sources import Ask
 from service.jobs.alerts import Alerts
 from service.jobs.asking import Round, sources
-from service.jobs.collect import Collector
+from service.jobs.collect import Collector, number_of
 from service.jobs.leases import Lease
 from service.jobs.patience import patiently
 from service.jobs.schedules import Schedules
 from service.jobs.syncing import sync
 from service.jobs.targets import has_targets
 from service.jobs.weather import WeatherCollector
-from service.periods import pacific_date
+from service.periods import epoch, pacific_date
 from service.queries import state
-from service.queries.jobs import WORKER_LEASE
+from service.queries.jobs import WORKER_LEASE, succeeded_at
 from service.queries.versions import clean_days
 
 SECONDS_BETWEEN_LOOKS = 5.0
 FIRST_RETRY, LONGEST_RETRY = 30.0, 1800.0  # seconds until a task that failed is tried again
+LISTED_AFTER_SECONDS = 24 * 3600
 DATABASE = "database"  # what an alert calls it: no task of ours, but nothing goes without it
 
 log = logging.getLogger(__name__)
@@ -222,25 +223,27 @@ def _refresh_years(now: datetime, proceed: Proceed) -> str | None:
 
 
 class _Listing:
-    """The parks and rides that are known, once on each Pacific day, in as many runs as more urgent jobs leave."""
+    """The parks and rides that are known, once a day, in as many runs as more urgent jobs leave."""
 
     def __init__(self, settings: Settings, ask: Ask) -> None:
         self.settings, self.ask = settings, ask
-        self._done_on: object = None
-        self._done: set[int] = set()  # parks, of the day under way
+        self._is_under_way = False
+        self._done: set[int] = set()  # parks, of the round under way
 
     def run(self, now: datetime, proceed: Proceed) -> str | None:
-        today = pacific_date(now)
-        if self._done_on == today or not patiently(has_targets):
+        if not self._is_under_way and not patiently(partial(self._is_due, now)):
             return None
-        report = sync(self.settings, sources(self.settings, Round(self.ask).ask), now, done=self._done, proceed=proceed)
-        self._done.update(report.done)
-        if report.is_complete:
-            self._done_on = today
-            self._done.clear()
+        told = sources(self.settings, Round(self.ask).ask)
+        report = sync(self.settings, told, now, done=self._done, proceed=proceed)
+        self._is_under_way = not report.is_complete
+        self._done = set() if report.is_complete else self._done | set(report.done)
         if report.run is not None and report.run.failure:
             raise report.run.error()
-        return f"{report.parks_asked} parks, {report.changes} changes" if report.parks_asked else None
+        return f"{number_of(report.parks_asked, 'park')}, {number_of(report.changes, 'change')}"
+
+    def _is_due(self, now: datetime) -> bool:
+        at = succeeded_at("catalog", now)
+        return (at is None or epoch(now) - at >= LISTED_AFTER_SECONDS) and has_targets()
 
 
 class _Pruning:

@@ -42,8 +42,8 @@ class Park(Base):
 
 
 class Ride(Base):
-    """A ride of a park. `source_ride_id` is its id in the recording or feed it first came from; `last_listed_at` is when
-    a list of the sources last had it."""
+    """A ride of a park. `source_ride_id` is its id in the recording or feed it first came from; `last_listed_at` is
+    when a list of the sources last had it."""
 
     ride_id = AutoField()
     park = ForeignKeyField(Park, column_name="park_id", backref="+", on_delete="CASCADE")

@@ -379,7 +379,7 @@ class Tallies:
     def _held(self, oldest: int | None) -> Interval:
         newest = state.get_state(state.NEWEST_SLOT)
         if oldest is None or newest is None:  # what is there was not shown yet
-            return Interval(self.now, self.now)
+            return Interval(0, 0)
         return Interval(oldest, max(oldest, min(self.now, newest) + 1))
 
     def _schedule(self, local: date) -> dict[int, Schedule]:

@@ -63,6 +63,16 @@ class Standing(NamedTuple):
     succeeded: dict[str, int | None]
 
 
+def succeeded_at(job_type: str, now: datetime, *, dated: bool = False) -> int | None:
+    """When the last run of a job that succeeded began (epoch seconds); `dated`: of those that name a day."""
+    log = AggregationJobLog
+    query = log.select(fn.MAX(log.started_at)).where(
+        log.job_type == job_type, log.status == JobStatus.SUCCESS, log.started_at <= now
+    )
+    [(at,)] = fetch(query.where(log.period_start.is_null(False)) if dated else query)
+    return None if at is None else int(at)
+
+
 class _Success(NamedTuple):
     job_type: str
     started_at: int | None  # None: it never had any

@@ -431,7 +431,50 @@ def test_a_doubt_that_lasts_is_said_again_after_a_day() -> None:
     rides = [wiki_ride(101, "BROKEN"), wiki_ride(102)]
     for hours in (0, 1, 25, 26):
         collected({"live": live(rides)}, NOON + timedelta(hours=hours))
-    assert issues() == [("Not used", 101, WIKI, False)] * 2
+    assert issues() == [("Not used", 101, WIKI, True), ("Not used", 101, WIKI, False)]
+
+
+def test_a_doubt_about_a_source_that_is_not_asked_any_more_is_over_after_a_day() -> None:
+    park()
+    for day in (4, 5):
+        opens(1, day=date(2026, 3, day))
+    rides = queues([queue_ride(101, True, 995), queue_ride(102)])
+    collected({"live": BREAKER, "queue_times.json": rides})
+    for hours in (1, 23, 24):
+        assert issues() == [("Not used", 101, QUEUE_TIMES, False)]
+        later = NOON + timedelta(hours=hours)
+        collected({"live": wiki_says(*GOOD, updated=later)}, later)
+    assert issues() == [("Not used", 101, QUEUE_TIMES, True)]
+
+
+def test_entities_that_are_others_each_time_do_not_fill_the_list_of_doubts() -> None:
+    park()
+    opens()
+    for number in range(6):
+        broken = [wiki_ride(1000 * number + one, "BROKEN") for one in range(1000, 1008)]
+        collected({"live": live([*broken, wiki_ride(101)])}, NOON + number * FIVE)
+    assert len(issues()) == 24
+
+
+def test_a_time_in_the_future_hides_no_frozen_feed() -> None:
+    park(queue_times=False)
+    opens()
+    rides = [wiki_ride(100 + one, "OPERATING", 20, NOON) for one in range(1, 6)]
+    tomorrow = wiki_ride(106, "OPERATING", 20, NOON + timedelta(days=1))
+    cycle, _ = collected({"live": live([*rides, tomorrow])}, NOON + timedelta(minutes=65))
+    assert cycle.suspect == {"Park 1": ["Frozen"]}
+
+
+def test_collecting_a_suspect_slot_again_changes_nothing() -> None:
+    park(queue_times=False)
+    opens()
+    collected({"live": wiki_says(*["CLOSED"] * 6)})
+    before = state.get_states(state.REVISION_CURRENT, state.NEWEST_SLOT)
+    collected({"live": wiki_says(*["CLOSED"] * 6)}, NOON + timedelta(minutes=1))
+    assert state.get_states(state.REVISION_CURRENT, state.NEWEST_SLOT) == before
+    assert activity() == {1: (6, 0, 0, 6, 1, WIKI)}
+    collected({"live": wiki_says(*["CLOSED"] * 5)}, NOON + timedelta(minutes=2))
+    assert activity() == {1: (5, 0, 0, 5, 1, WIKI)}
 
 
 def test_a_broken_answer_does_not_fill_the_list_of_doubts() -> None:

@@ -16,7 +16,7 @@ from service.config import Settings
 from service.database import fetch
 from service.feeds.http_client import MIB, HttpClient
 from service.jobs import collect
-from service.jobs.asking import FIRST_PAUSE_SECONDS, HOSTS
+from service.jobs.asking import FIRST_PAUSE_SECONDS, HOSTS, LIVE_PATIENCE_SECONDS
 from service.jobs.collect import Collector, Cycle, NothingCollected
 from service.models import DataQualityIssue, ParkActivitySnapshot, RideStatusSnapshot
 from service.rules import Source, Status
@@ -64,7 +64,7 @@ def collector(
     def make(*, per_second: float = NEVER, threads: int = 8) -> Collector:
         client = HttpClient(
             per_second=per_second, total_per_second=HOSTS * per_second, first_pause_seconds=FIRST_PAUSE_SECONDS,
-            clock=time.monotonic, sleep=time.sleep,
+            patience_seconds=LIVE_PATIENCE_SECONDS, clock=time.monotonic, sleep=time.sleep,
         )  # fmt: skip
         made.append(client)
         return Collector(at(upstream), lambda url: client.get(url).body, threads=threads)

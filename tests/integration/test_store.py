@@ -666,7 +666,7 @@ def test_who_shows_a_newer_slot_makes_known_what_others_left_unseen() -> None:
 def test_before_anything_was_shown_nothing_is_seen() -> None:
     store_catalog([park()], [ride()], NOW)
     collect((at(20, 11), 10, OPERATING, None, None))
-    assert Tallies(NOW).held == (epoch(NOW), epoch(NOW))
+    assert Tallies(NOW).held == (0, 0)
     assert health.data_collection(Settings(), NOW)["status"] == "no_data"
     publish()
     assert Tallies(NOW).held == (at(20, 11), at(20, 11) + 1)

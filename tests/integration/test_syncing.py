@@ -671,6 +671,17 @@ def test_a_name_that_is_merely_similar_tells_nothing_about_an_id(run: Run, world
     assert Ride.get(Ride.ride_id == otter).themeparks_wiki_id == OTTER
 
 
+def test_a_ride_that_takes_the_name_of_one_that_left_keeps_its_own_id(run: Run, world: World) -> None:
+    world.parks = []
+    world.wiki(BAY, "Lantern Bay", wiki_ride("s1", "Slide"), wiki_ride("s2", "Windmill"))
+    run()
+    world.wiki(BAY, "Lantern Bay", wiki_ride("s2", "Slide"))
+    report = run(Choice(), NOW + DAY)
+    assert (ids(report), report.rides_added, report.rides_changed) == ([], 0, 1)
+    found = [(row.themeparks_wiki_id, row.name) for row in Ride.select().order_by(Ride.ride_id)]
+    assert found == [("s1", "Slide"), ("s2", "Slide")]
+
+
 def test_names_without_a_word_tell_nothing_about_an_id(run: Run, world: World) -> None:
     world.parks = []
     world.wiki(BAY, "Lantern Bay", wiki_ride("s1", "🎢"))

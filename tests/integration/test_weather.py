@@ -21,7 +21,7 @@ from service.database import fetch
 from service.errors import ServiceError, Silent, Unanswered
 from service.feeds.open_meteo import MEASURES
 from service.jobs import weather
-from service.jobs.asking import GIVEN_UP_AFTER, asking
+from service.jobs.asking import GIVEN_UP_AFTER
 from service.jobs.weather import WeatherCollector
 from service.models import AggregationJobLog, JobStatus, Park, WeatherForecast, WeatherObservation
 from service.periods import epoch, instant, iso_utc

@@ -9,15 +9,4 @@ from service.jobs.syncing.job import sync
 from service.jobs.syncing.parks import Choice
 from service.jobs.syncing.report import Conflict, Doubt, Failure, Moved, Refused, Reidentified, Renamed, Report
 
-__all__ = [
-    "Choice",
-    "Conflict",
-    "Doubt",
-    "Failure",
-    "Moved",
-    "Refused",
-    "Reidentified",
-    "Renamed",
-    "Report",
-    "sync",
-]
+__all__ = ["Choice", "Conflict", "Doubt", "Failure", "Moved", "Refused", "Reidentified", "Renamed", "Report", "sync"]

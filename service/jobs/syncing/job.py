@@ -29,7 +29,6 @@ FILLING: Final = "catalog_filling"  # 1 in service_state while an empty catalog 
 MOST_RIDES: Final = 500  # the largest parks have some 150, shows and all
 
 A = TypeVar("A", Destinations, QueueTimesParks, Entity, Children, Queues)
-L = TypeVar("L", Children, Queues)
 Progress = Callable[[str, int, int], object]  # of what label, how many are done, of how many
 
 
@@ -148,11 +147,9 @@ class _Sync:
         name, wiki_id, source_id = target.name, target.wiki_id, target.queue_times_id
         children = queues = None
         if wiki_id is not None:
-            ask = partial(self.sources.children, wiki_id)
-            children = self._answer(WIKI, name, partial(_listed, WIKI, name, ask))
+            children = self._answer(WIKI, name, partial(self.sources.children, wiki_id))
         if source_id is not None:
-            ask_queues = partial(self.sources.queue_times, source_id)
-            queues = self._answer(QUEUE_TIMES, name, partial(_listed, QUEUE_TIMES, name, ask_queues))
+            queues = self._answer(QUEUE_TIMES, name, partial(self.sources.queue_times, source_id))
         self.report.parks_asked += 1
         entity, lists = self.places.get(wiki_id or ""), RideLists(children, queues)
         store = ParkStore(target, entity, lists, self.choice, self.now, self.vanished_after).store
@@ -162,17 +159,10 @@ class _Sync:
         """What a source says; noted is what of it was refused, and that there is no answer."""
         try:
             answer = ask()
+            if isinstance(answer, Children | Queues) and (count := len(answer.rides)) > MOST_RIDES:
+                raise BadFeed(f"{source} lists {count:,} rides of {park}: no park has more than {MOST_RIDES:,}.")
         except (Unanswered, BadFeed) as error:
             self.report.failures.append(Failure(source, park, str(error)))
             return None
         self.report.refused += [Refused(source, park, refusal) for refusal in answer.refused]
         return answer
-
-
-def _listed(source: str, park: str, ask: Callable[[], L]) -> L:
-    found = ask()
-    if len(found.rides) > MOST_RIDES:
-        raise BadFeed(
-            f"{source} lists {len(found.rides):,} rides of {park}: no park has more than {MOST_RIDES:,}."
-        )
-    return found

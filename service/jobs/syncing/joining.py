@@ -87,10 +87,7 @@ class Joined(Generic[M, W, Q]):
     ) -> None:
         self.park, self.wiki, self.queue_times = park, wiki, queue_times
         stored = [row for row in rows if row in wiki.id_of or row in queue_times.id_of]
-        known = [
-            (wiki.id_of[row], queue_times.id_of[row])
-            for row in stored if row in wiki.id_of and row in queue_times.id_of
-        ]
+        known = [(wiki.id_of[row], queue_times.id_of[row]) for row in wiki.id_of if row in queue_times.id_of]
         self.pairs, likely = matched(wiki.named, queue_times.named, known)
         self.doubtful: list[Doubt] = []
         self.held: set[str | int | None] = set()

@@ -57,9 +57,7 @@ class Parks:
     """The sources' parks and ours: `targets` to ask for, ours first, and those that are `left_out`, as nobody chose
     them; the doubts and conflicts that the targets have part in."""
 
-    def __init__(
-        self, lists: Lists, rows: list[Park], places: Mapping[str, Entity | None], choice: Choice
-    ) -> None:
+    def __init__(self, lists: Lists, rows: list[Park], places: Mapping[str, Entity | None], choice: Choice) -> None:
         self.places, self.choice = places, choice
         self.wiki = Side(lists.wiki or {}, by_wiki_id(rows), self._wiki_named)
         self.queue_times = Side(lists.queue_times or {}, by_queue_times_id(rows), _queue_times_named)
@@ -76,10 +74,8 @@ class Parks:
         self.targets += [unit for unit, is_chosen in new if is_chosen]
         self.left_out = [unit for unit, is_chosen in new if not is_chosen]
         wiki_ids, source_ids = {one.wiki_id for one in self.targets}, {one.queue_times_id for one in self.targets}
-        self.doubtful = [
-            doubt for doubt in self.joined.doubtful
-            if doubt.wiki_id in wiki_ids or doubt.queue_times_id in source_ids
-        ]
+        doubtful = self.joined.doubtful
+        self.doubtful = [one for one in doubtful if one.wiki_id in wiki_ids or one.queue_times_id in source_ids]
 
     def unplaced(self) -> list[str]:
         """The parks of the wiki of which has to be known where they lie: those to be added, those of ours without, and
@@ -96,8 +92,8 @@ class Parks:
     def conflicts(self) -> Iterator[Conflict]:
         """Two rows of ours that are one park; and parks of a source each that are called alike and lie too far apart
         to be one."""
-        ours = self.wiki.rows, self.queue_times.rows
-        yield from self.joined.doubled("parks", lambda one, other: ours[0][one].is_active or ours[1][other].is_active)
+        wiki, told = self.wiki.rows, self.queue_times.rows
+        yield from self.joined.doubled("parks", lambda one, other: wiki[one].is_active or told[other].is_active)
         paired, other_paired = {pair.left for pair in self.joined.pairs}, {pair.right for pair in self.joined.pairs}
         alone = {target.wiki_id for target in self.targets} - paired
         for one in [one for one in self.wiki.named if one.id in alone]:
