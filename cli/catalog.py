@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from typing import Any
@@ -14,8 +13,9 @@ from cli.output import emit, open_for
 from service import clock
 from service.config import Settings
 from service.errors import BadRequest
+from service.periods import is_country
 from service.jobs import asking
-from service.jobs.syncing import Choice, Doubt, Failure, Refused, Reidentified, Report, sync
+from service.jobs.syncing import Choice, Doubt, Refused, Reidentified, Report, sync
 
 PARTLY_FAILED = 1
 
@@ -66,8 +66,8 @@ def sync_catalog(
 
 def _codes(countries: tuple[str, ...]) -> frozenset[str]:
     for code in countries:
-        if not re.fullmatch("[A-Za-z]{2}", code):
-            raise BadRequest(f"--country {code!r} is not a country: give its code of two letters, such as US.")
+        if not is_country(code.upper()):
+            raise BadRequest(f"--country {code!r} is not a country: give its code of two letters, such as US or GB.")
     return frozenset(code.upper() for code in countries)
 
 
@@ -105,7 +105,7 @@ def _lines(report: Report) -> Iterator[str]:
     yield from _some("Similar names, left apart (--accept-doubtful takes them for the same)", waiting)
     yield from _some("Conflicts, nothing changed", (f"{one.park}: {one.reason}" for one in report.conflicts))
     yield from _some("Refused", map(_refused, report.refused))
-    yield from _some("FAILED", map(_failure, report.failures))
+    yield from _some("FAILED", map(str, report.failures))
     if report.not_in_catalog:
         yield f"Not in the catalog: {report.not_in_catalog:,} parks of the sources. --all, --country, --park add them."
     if report.dry_run:
@@ -133,7 +133,3 @@ def _reidentified(one: Reidentified) -> str:
 
 def _refused(one: Refused) -> str:
     return f"{one.source}, {one.park or 'the list of parks'}: {one.refusal.what}: {one.refusal.reason}"
-
-
-def _failure(one: Failure) -> str:
-    return f"{one.park}: {one.reason}" if one.park else one.reason

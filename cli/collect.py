@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from service.feeds.sources import Ask
 from service.jobs import filling
 from service.jobs.asking import LIVE_PATIENCE_SECONDS, PATIENCE_SECONDS, Round, asking, sources
 from service.jobs.collect import Collector, Cycle, NothingCollected, number_of
-from service.jobs.recorded_catalog import restore_catalog, write_catalog
+from service.jobs.recorded_catalog import PlayedCatalog, write_catalog
 from service.jobs.worker import Stopped
 from service.periods import instant, iso_utc
 
@@ -83,7 +84,7 @@ def _once(context: click.Context, settings: Settings, ask: Ask, to: Path | None,
     with _kept(settings, ask, to, now) as kept, _Bar("Asking about parks") as bar:
         collector = _collector(settings, kept, now)
         try:
-            cycle = collector.cycle(now, bar.show)
+            cycle = collector.once(now, bar.show)
         except NothingCollected as error:
             cycle = error.cycle
     emit(as_json, _as_json(cycle), () if cycle.is_empty else _lines(cycle))
@@ -120,16 +121,10 @@ def _loop(settings: Settings, ask: Ask, to: Path | None) -> None:
 
 
 def _collect(collector: Collector, recorder: tape.Recorder | None, settings: Settings, now: datetime) -> None:
-    if collector.is_due(now):
-        with _recorded(recorder, settings, now):
-            _report(collector, now)
-
-
-def _report(collector: Collector, now: datetime) -> None:
     try:
-        said = collector.collect(now)
+        said = collector.collect(now, partial(_recorded, recorder, settings, now))
     except NothingCollected as error:
-        said = f"nothing: {error}"
+        said = f"nothing, for {number_of(error.cycle.asked, 'park')}"
     if said is not None:
         log.info("%s: %s", iso_utc(collector.slot(now)), said)
 
@@ -144,10 +139,15 @@ def _kept(settings: Settings, ask: Ask, to: Path | None, now: datetime) -> Itera
 @contextmanager
 def _recorded(recorder: tape.Recorder | None, settings: Settings, now: datetime) -> Iterator[None]:
     if recorder is not None:
-        write_catalog(recorder.folder, now)
+        catalog = write_catalog(recorder.folder, now)
         addresses = tape.Addresses(settings.themeparks_wiki_url, settings.queue_times_url, settings.open_meteo_url)
-        recorder.begin(now, settings.snapshot_interval_minutes, addresses)
-    yield
+        recorder.begin(now, settings.snapshot_interval_minutes, addresses, catalog)
+    try:
+        yield
+    except NothingCollected:  # that nobody answered is recorded as a whole
+        if recorder is not None:
+            recorder.end()
+        raise
     if recorder is not None:
         recorder.end()
 
@@ -204,12 +204,13 @@ def _replayed(settings: Settings, of: Path) -> Iterator[Cycle]:
     clock.replay(first.at)
     settings = replace(settings, snapshot_interval_minutes=first.interval_minutes)
     open_for(settings, time_limit=False)
-    restored = restore_catalog(of, first.interval_minutes, first.at)
-    if restored is not None:
-        say(f"There were no parks: the database has the {restored.parks} of the recording now.")
+    catalog = PlayedCatalog(of, first)
     with _Bar("Replaying") as bar:
         for number, one in enumerate(chain([first], tapes), 1):
             clock.replay(one.at)
+            restored = catalog.follow(one)
+            if restored is not None and restored.is_first:
+                say(f"There were no parks: the database has the {restored.parks} of the recording now.")
             yield _played(settings, one)
             bar.show(number, number)
 
@@ -263,7 +264,11 @@ def _lines(cycle: Cycle) -> Iterator[str]:
     if cycle.idle:
         yield f"Closed by their schedule, and asked about every half hour only: {number_of(cycle.idle, 'park')}."
     for park, reasons in cycle.suspect.items():
-        yield f"Not believed: {park} ({', '.join(reasons).lower()}). Its slot is suspect, and stays without readings."
+        yield f"Not believed: {park} ({', '.join(reasons).lower()}). Nothing of it is stored as a reading."
+    for park, reasons in cycle.instead.items():
+        yield f"Not believed at the first source, and taken from the other: {park} ({', '.join(reasons).lower()})."
+    if cycle.new_doubts:
+        yield f"New data quality issues: {cycle.new_doubts:,}. /api/audit/data-quality names them."
     for names, what in (
         (cycle.unheard, "No source told of"), (cycle.late, "Too late"), (cycle.unstored, "Could not be stored"),
     ):

@@ -12,9 +12,11 @@ from cli.output import emit, open_for
 from service import clock
 from service.config import Settings
 from service.jobs.asking import asking
+from service.jobs.targets import has_targets
 from service.jobs.weather import Report, WeatherCollector, counted, sentences
 
 PARTLY_FAILED = 1
+NO_PARKS = "No park is known at a public source: `cli catalog sync` brings them in."
 FIRST_REFUSALS = 10
 
 
@@ -61,7 +63,7 @@ def _lines(report: Report) -> Iterator[str]:
             f" {counted(report.observations, 'observation')} and {counted(report.forecasts, 'forecast')} written."
         )
     else:
-        yield "No park lacks the weather of this hour: nothing was asked."
+        yield "No park lacks the weather of this hour: nothing was asked." if has_targets() else NO_PARKS
     if report.without_coordinates:
         yield f"Without coordinates, and so without weather: {', '.join(report.without_coordinates)}."
     if report.refused:

@@ -107,6 +107,11 @@ def country_of(zone_name: str) -> str | None:
     return _countries().get(zone_name)
 
 
+def is_country(code: str) -> bool:
+    """Whether two capital letters are the code of a country (ISO 3166)."""
+    return code in _countries().values()
+
+
 @lru_cache(maxsize=1)
 def _countries() -> dict[str, str]:
     lines = files("tzdata").joinpath("zoneinfo", "zone.tab").read_text("utf-8").splitlines()

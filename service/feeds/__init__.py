@@ -1,9 +1,13 @@
 """The outside world, as typed records: whatever a source looks like, this is what comes in."""
 
+import re
 from datetime import date
 from typing import NamedTuple
 
 from service.rules import Category, ParkType, ScheduleType, Status
+
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class Reading(NamedTuple):
@@ -59,8 +63,9 @@ class Opening(NamedTuple):
 
 
 def plain_text(text: str) -> str:
-    """`text` as it is stored: without the brackets that make markup, and without blanks around it."""
-    return text.replace("<", "").replace(">", "").strip()
+    """`text` as it is stored: without the brackets that make markup, with blanks in place of line breaks and of what
+    speaks to terminals, and without any around it."""
+    return _CONTROL.sub(" ", text).replace("<", "").replace(">", "").strip()
 
 
 def is_single_rider(name: str) -> bool:

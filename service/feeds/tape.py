@@ -27,7 +27,7 @@ from service.feeds.sources import Ask
 
 INDEX: Final = "tape.jsonl"
 BODIES: Final = "bodies"
-CATALOG: Final = "catalog"  # where a tape keeps the parks and rides that it was recorded with
+CATALOG: Final = "catalog"  # where a tape keeps the parks, rides and hours that its cycles name
 FORMAT: Final = 1
 HEADER: Final = 200  # bytes in which the first line ends
 HASH_DIGITS: Final = 64
@@ -42,7 +42,8 @@ class Addresses(NamedTuple):
 
 
 class Cycle(NamedTuple):
-    """A collecting cycle as it was recorded, to be asked again below the same `addresses`.
+    """A collecting cycle as it was recorded, to be asked again below the same `addresses`. `catalog` names the parks,
+    rides and hours that there were, if they are on the tape.
 
     Without `is_whole` the recording broke off in it. `ask` raises what was raised then, Unanswered for what was not
     asked, and BadFeed where the tape is damaged; an address asked several times gives its answers in their order, and
@@ -53,6 +54,7 @@ class Cycle(NamedTuple):
     interval_minutes: int
     is_whole: bool
     addresses: Addresses
+    catalog: str | None
     ask: Ask
 
 
@@ -77,11 +79,16 @@ class Recorder:
         except OSError as error:
             raise BadRequest(f"{folder} cannot be recorded into ({_said(error)}): name a new folder.") from None
 
-    def begin(self, at: datetime, interval_minutes: int, addresses: Addresses) -> None:
-        """A cycle begins, `at` the instant that it collects for; one that has not ended is not whole."""
+    def begin(self, at: datetime, interval_minutes: int, addresses: Addresses, catalog: str | None = None) -> None:
+        """A cycle begins, `at` the instant that it collects for; one that has not ended is not whole. `catalog` names
+        one that is on the tape already."""
         self.close()
         fields = {name: _without_secrets(url) for name, url in addresses._asdict().items()}
-        line = {"cycle": at.astimezone(UTC).isoformat(), "interval_minutes": interval_minutes, "addresses": fields}
+        line: dict[str, object] = {
+            "cycle": at.astimezone(UTC).isoformat(), "interval_minutes": interval_minutes, "addresses": fields
+        }
+        if catalog is not None:
+            line["catalog"] = catalog
         try:
             with self._lock:
                 self._number += 1
@@ -224,6 +231,7 @@ class _Beginning(NamedTuple):
     at: datetime
     interval_minutes: int
     addresses: Addresses
+    catalog: str | None
 
 
 class _Answer(NamedTuple):
@@ -274,7 +282,8 @@ def _cycle(folder: Path, index: IO[bytes]) -> Cycle:
         url, answer = fields.get("url"), _answer(fields)
         if isinstance(url, str) and answer is not None:
             answers[url].append(answer)
-    return Cycle(*beginning[:2], is_whole, beginning.addresses, _Player(folder, dict(answers)).ask)
+    at, interval_minutes, addresses, catalog = beginning
+    return Cycle(at, interval_minutes, is_whole, addresses, catalog, _Player(folder, dict(answers)).ask)
 
 
 class _Player:
@@ -315,7 +324,12 @@ def _beginning(fields: dict[str, object]) -> _Beginning | None:
     except (ValueError, TypeError):
         return None
     good = at.tzinfo is not None and interval > 0 and all(isinstance(url, str) for url in below)
-    return _Beginning(at, interval, below) if good else None
+    return _Beginning(at, interval, below, _catalog(fields.get("catalog"))) if good else None
+
+
+def _catalog(name: object) -> str | None:
+    """The name of a catalog; what could be another place than a tape's own folder is none."""
+    return name if isinstance(name, str) and len(name) <= HASH_DIGITS and name.isalnum() else None
 
 
 def _answer(fields: dict[str, object]) -> _Answer | None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Final
 from urllib.parse import urlsplit
 
 from service.config import Settings
-from service.errors import Silent
+from service.errors import Silent, Unanswered
 from service.feeds.sources import Ask, Sources
 
 GIVEN_UP_AFTER: Final = 3  # questions in a row that a host did not answer: the others of the round are not asked
@@ -48,20 +48,32 @@ def sources(settings: Settings, ask: Ask) -> Sources:
 
 
 class Round:
-    """One round of questions: a host that was silent at GIVEN_UP_AFTER of them in a row is not asked any more."""
+    """One round of questions: a host that was silent at GIVEN_UP_AFTER of them in a row is not asked any more.
 
-    def __init__(self, ask: Ask) -> None:
+    Of the `doubted` hosts, given up on before, one question has to be answered before any other is asked.
+    """
+
+    def __init__(self, ask: Ask, doubted: Collection[str] = ()) -> None:
         self._ask = ask
         self._lock = threading.Lock()
         self._silent: Counter[str] = Counter()
         self._said: dict[str, str] = {}
+        self._doubted = set(doubted)
+
+    @property
+    def given_up_on(self) -> frozenset[str]:
+        """The hosts that are not asked any more, or have not answered since they were doubted."""
+        with self._lock:
+            return frozenset(self._doubted.union(h for h, times in self._silent.items() if times >= GIVEN_UP_AFTER))
 
     def ask(self, url: str) -> bytes:
         """The body of an address. Raises Unanswered, and at once for a host that was given up on."""
         host = urlsplit(url).netloc
         with self._lock:
             if self._silent[host] >= GIVEN_UP_AFTER:
-                raise Silent(self._said[host])
+                raise Silent(self._said.get(host, f"{urlsplit(url).hostname} did not answer before."))
+            if host in self._doubted:
+                self._silent[host] = GIVEN_UP_AFTER  # until this one is answered
         try:
             body = self._ask(url)
         except Silent as error:
@@ -69,6 +81,13 @@ class Round:
                 self._silent[host] += 1
                 self._said[host] = str(error)
             raise
+        except Unanswered:
+            self._has_answered(host)  # that it has no answer
+            raise
+        self._has_answered(host)
+        return body
+
+    def _has_answered(self, host: str) -> None:
         with self._lock:
             self._silent[host] = 0
-        return body
+            self._doubted.discard(host)

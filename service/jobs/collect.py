@@ -6,6 +6,7 @@ import logging
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import partial
@@ -24,16 +25,18 @@ from service.jobs.doubts import Doubt, Key, Matter, store_doubts
 from service.jobs.joblog import Run, logged
 from service.jobs.judging import NAMES, Judged, of_queue_times, of_wiki
 from service.jobs.leases import Lease
+from service.jobs.marks import atomically, set_state
 from service.jobs.patience import patiently
 from service.jobs.store import NewSlot, store_schedules
 from service.jobs.targets import Target, has_targets, is_asked, targets
-from service.models import ParkActivitySnapshot
 from service.periods import days_between, epoch, pacific_date
 from service.queries import state
 from service.rules import Source
 
 THREADS: Final = 8  # that wait for answers: the rate of a host, not its slowness, is what a round takes
 SHARE_OF_INTERVAL: Final = 0.8  # after which no more answers are waited for: the next slot comes
+LEAST_SECONDS: Final = 30.0  # for a cycle that begins late in its slot
+WAIT_SECONDS: Final = 15  # until it is looked again whether another process still collects
 LEASE: Final = "collect"
 
 Progress = Callable[[int, int], None]  # parks that are done, of how many
@@ -42,19 +45,22 @@ log = logging.getLogger("service.jobs.collect")
 
 
 class Answered(NamedTuple):
-    """What came of asking about a park: the best answer, if any, and why a source gave none."""
+    """What came of asking about a park: the best answer, if any; why a source gave none; and what was not believed
+    before that."""
 
     target: Target
     judged: Judged | None
     failures: dict[Source, str]
     doubts: list[Doubt]
+    rejected: Judged | None = None
 
 
 @dataclass
 class Cycle:
     """What a slot brought. `failures`: the sources' sentences, and the parks each was about; `unheard`: parks of which
-    no source told; `suspect`: parks whose answer was not believed, and why; `idle`: closed parks that were not asked;
-    `late`: parks whose answer did not come in time; `strangers`: attractions that are not in the catalog."""
+    no source told; `sources`: how many parks each told of, and was believed; `suspect`: parks whose answer was not, and
+    why; `instead`: those of which the other source's was; `idle`: closed parks that were not asked; `late`: parks whose
+    answer did not come in time; `strangers`: attractions that are not in the catalog."""
 
     slot: int
     asked: int = 0
@@ -65,6 +71,7 @@ class Cycle:
     sources: Counter[str] = field(default_factory=Counter)
     failures: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     suspect: dict[str, list[str]] = field(default_factory=dict)
+    instead: dict[str, list[str]] = field(default_factory=dict)
     unheard: list[str] = field(default_factory=list)
     late: list[str] = field(default_factory=list)
     unstored: list[str] = field(default_factory=list)
@@ -80,7 +87,7 @@ class Cycle:
     @property
     def is_empty(self) -> bool:
         """Whether nothing came of it, though somebody was asked."""
-        return bool(self.asked) and not self.sources and not self.simulated
+        return bool(self.asked) and not (self.sources or self.suspect or self.simulated)
 
     def sentences(self) -> list[str]:
         """Why something is missing: one sentence for each thing that sources said, or did not."""
@@ -90,7 +97,10 @@ class Cycle:
         told = [f"{name} of {number_of(number, 'park')}" for name, number in self.sources.items()]
         if self.simulated:
             told.append(number_of(self.simulated, "simulated park"))
-        return f"{number_of(self.stored + self.replaced, 'reading')}: {', '.join(told) or 'no park answered'}"
+        if self.suspect:
+            told.append(f"{number_of(len(self.suspect), 'park')} not believed")
+        readings = self.stored + self.replaced + self.unchanged
+        return f"{number_of(readings, 'reading')}: {', '.join(told) or 'no park answered'}"
 
 
 def _parks(names: Sequence[str]) -> str:
@@ -116,6 +126,8 @@ class Collector:
         self._ask, self._threads, self._gives_up = ask, threads, gives_up
         self._step = settings.snapshot_interval_minutes * 60
         self._last_slot = 0
+        self._waits_until = 0  # for another process, which collects: epoch seconds
+        self._given_up_on: frozenset[str] = frozenset()  # hosts, in the cycle before
         self._asked_in: dict[int, int] = {}  # by park: the slot in which it was asked about last
         self._has_targets = False
         self._scheduled: date | None = None
@@ -128,9 +140,9 @@ class Collector:
 
     def is_due(self, now: datetime) -> bool:
         """Whether the slot of `now` is still to be collected, also by other processes, and there is somebody to ask."""
-        if self.slot(now) <= self._last_slot or not self.has_parks(now):
+        if self.slot(now) <= self._last_slot or epoch(now) < self._waits_until or not self.has_parks(now):
             return False
-        if patiently(partial(_is_seen, self.slot(now))):  # another has collected it
+        if patiently(partial(state.get_state, state.COLLECTED_SLOT)) == self.slot(now):
             self._last_slot = self.slot(now)
         return self.slot(now) > self._last_slot
 
@@ -147,59 +159,63 @@ class Collector:
             self._key = key
         self._has_targets = self._ask is not None and has_targets()
 
-    def collect(self, now: datetime) -> str | None:
-        """Collect the slot of `now`, unless it is not due or another process does; say what it brought.
+    def collect(self, now: datetime, within: Callable[[], AbstractContextManager[object]] = nullcontext) -> str | None:
+        """Collect the slot of `now`, unless it is not due or another process does; say what it brought. `within` makes
+        the context that it is done in.
 
-        Raises ServiceError when no source answered about any park; what can be collected otherwise is, and what cannot
-        is a warning of the run.
+        Raises NothingCollected when no source answered about any park; what can be collected otherwise is, and what
+        cannot is a warning of the run.
         """
         if not self.is_due(now):
             return None
-        lease = Lease(LEASE)
-        if not lease.take():
-            return None
         try:
-            cycle = self.cycle(now)
+            with _leased(), within():
+                cycle = self.cycle(now)
+        except Busy:
+            self._waits_until = epoch(now) + WAIT_SECONDS
+            return None
         except NothingCollected as error:
             _warn(error.cycle)
             raise
-        finally:
-            lease.release()
         _warn(cycle)
         return str(cycle)
 
-    def cycle(self, now: datetime, progress: Progress = lambda done, total: None) -> Cycle:
-        """Collect the slot of `now`, a park a transaction, all seen at once, whether it is there already or not.
+    def once(self, now: datetime, progress: Progress) -> Cycle:
+        """Collect the slot of `now`, whether it is there already or not. Raises as `cycle` does, and Busy while another
+        process collects."""
+        with _leased():
+            return self.cycle(now, progress)
 
-        Raises ServiceError as `collect` does, with the cycle as its `cycle`.
+    def cycle(self, now: datetime, progress: Progress = lambda done, total: None) -> Cycle:
+        """Collect the slot of `now`, a park a transaction, all seen at once. Raises NothingCollected as `collect` does.
         """
         patiently(partial(self._look, now))
         slot, today = self.slot(now), pacific_date(now)
         self._last_slot = slot
         cycle = Cycle(slot)
         with logged("collect", now, start=today, end=today) as run:
+            wanted = self._wanted(cycle) if self._ask is not None else []
+            # After them, so that it knows every ride that they know.
             new = patiently(lambda: NewSlot(slot, interval_minutes=self.settings.snapshot_interval_minutes, now=now))
             self._collect_simulated(new, cycle, now)
-            doubts, asked = self._collect_told(new, cycle, now, progress)
+            doubts, asked = self._collect_told(new, cycle, wanted, now, progress)
             patiently(new.publish)
             if not cycle.is_empty:
                 cycle.new_doubts = patiently(lambda: store_doubts(doubts, asked, now))
+                patiently(partial(atomically, partial(set_state, state.COLLECTED_SLOT, slot)))
             _end(run, cycle)
         return cycle
 
     # --- what sources tell -------------------------------------------------------------------------------------------
 
     def _collect_told(
-        self, new: NewSlot, cycle: Cycle, now: datetime, progress: Progress
+        self, new: NewSlot, cycle: Cycle, wanted: list[Target], now: datetime, progress: Progress
     ) -> tuple[list[Doubt], set[tuple[Source, int]]]:
         """Store what sources say; return the doubts, and the sources and parks that they would be about."""
         doubts: list[Doubt] = []
         asked: set[tuple[Source, int]] = set()
-        if self._ask is None:
-            return doubts, asked
-        wanted = self._wanted(cycle)
         missing = {target.park_id: target for target in wanted}
-        for done, answered in enumerate(self._answers(self._ask, wanted, epoch(now)), 1):
+        for done, answered in enumerate(self._answers(wanted, now), 1):
             del missing[answered.target.park_id]
             doubts += answered.doubts
             if answered.judged is not None and answered.judged.is_telling:
@@ -216,11 +232,15 @@ class Collector:
         cycle.asked, cycle.idle = len(wanted), len(found) - len(wanted)
         return sorted(wanted, key=lambda target: self._asked_in.get(target.park_id, 0))
 
-    def _answers(self, ask: Ask, wanted: list[Target], now: int) -> Iterator[Answered]:
+    def _answers(self, wanted: list[Target], now: datetime) -> Iterator[Answered]:
         """What comes of asking about each park, as it comes, until the time of the slot is over."""
-        deadline = monotonic() + SHARE_OF_INTERVAL * self._step
-        told = sources(self.settings, Round(ask).ask if self._gives_up else ask)
-        crew = _Crew(told, wanted, now, self._threads)
+        if self._ask is None:
+            return
+        left = self.slot(now) + self._step - epoch(now)
+        deadline = monotonic() + min(SHARE_OF_INTERVAL * self._step, max(left, LEAST_SECONDS))
+        round_ = Round(self._ask, self._given_up_on)
+        told = sources(self.settings, round_.ask if self._gives_up else self._ask)
+        crew = _Crew(told, wanted, epoch(now), self._threads)
         try:
             for _ in wanted:
                 answered = crew.next(deadline - monotonic())
@@ -229,6 +249,7 @@ class Collector:
                 yield answered
         finally:
             crew.dismiss()
+            self._given_up_on = round_.given_up_on
 
     def _store(self, new: NewSlot, cycle: Cycle, answered: Answered) -> None:
         target, judged = answered.target, answered.judged
@@ -238,10 +259,13 @@ class Collector:
         if judged is None:
             cycle.unheard.append(target.name)
             return
-        cycle.sources[NAMES[judged.source]] += 1
         cycle.strangers += judged.strangers
         if judged.suspicions:
-            cycle.suspect[target.name] = [matter.value[0] for matter in judged.suspicions]
+            cycle.suspect[target.name] = _said(judged)
+        else:
+            cycle.sources[NAMES[judged.source]] += 1
+        if answered.rejected is not None:
+            cycle.instead[target.name] = _said(answered.rejected)
         _keep(new, cycle, target.name, target.park_id, judged)
 
     # --- the parks of a demo -----------------------------------------------------------------------------------------
@@ -262,10 +286,20 @@ class Collector:
             cycle.simulated += 1
 
 
-def _is_seen(slot: int) -> bool:
-    snapshot = ParkActivitySnapshot
-    time = snapshot.snapshot_time
-    return snapshot.select().where(time == slot, time <= state.newest_slot()).exists()
+@contextmanager
+def _leased() -> Iterator[None]:
+    """Nobody else collects meanwhile: it would be right, and ask the sources twice."""
+    lease = Lease(LEASE)
+    if not lease.take():
+        raise Busy("Another process collects at the moment: try again in a minute.")
+    try:
+        yield
+    finally:
+        lease.release()
+
+
+def _said(judged: Judged) -> list[str]:
+    return [matter.value[0] for matter in judged.suspicions]
 
 
 def _store_hours(world: World, catalog: Catalog, today: date, now: datetime) -> None:
@@ -303,6 +337,10 @@ def _warn(cycle: Cycle) -> None:
     for said, names in (("did not answer in time", cycle.late), ("could not be stored", cycle.unstored)):
         if names:
             log.warning("%s %s", ", ".join(names), said)
+
+
+class Busy(ServiceError):
+    """Another process collects."""
 
 
 class NothingCollected(ServiceError):
@@ -366,7 +404,7 @@ class _Crew:
                 continue
             doubts += judged.doubts
             if not judged.suspicions:
-                return Answered(target, judged, failures, doubts)
+                return Answered(target, judged, failures, doubts, best)
             best = best or judged
         return Answered(target, best, failures, doubts)
 

@@ -14,6 +14,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from peewee import fn
 
+from service import rules
 from service.config import Settings
 from service.database import fetch
 from service.errors import BadFeed, Silent, Unanswered
@@ -22,9 +23,10 @@ from service.feeds.wiki_history import History, RideHistory
 from service.jobs.joblog import Run, logged
 from service.jobs.patience import patiently
 from service.jobs.store import store_readings
+from service.jobs.targets import hours_in
 from service.models import Park, ParkActivitySnapshot, Ride
 from service.models.base import rows
-from service.periods import DAY_SECONDS, Interval, epoch, local_date, local_day, local_days
+from service.periods import DAY_SECONDS, Interval, epoch, local_date, local_day, local_day_of, local_days
 from service.queries import state
 from service.queries.hours import NO_SCHEDULE, schedules
 from service.rules import Source, Status
@@ -38,6 +40,7 @@ BELIEVED_SECONDS: Final = 2 * 3600  # ... for longer than this.
 
 NOT_TOLD: Final = "ThemeParks.wiki does not know what any ride did then."
 ARCHIVE_ENDS: Final = "What ThemeParks.wiki remembers of the day ends before."
+DOUBTED: Final = "What ThemeParks.wiki remembers stands still, or has all rides closed while the park was open."
 NOT_ASKED: Final = "It was not asked for yet: the run was told to make way."
 NO_RIDES: Final = "None of the park's rides has an id of ThemeParks.wiki."
 
@@ -206,11 +209,14 @@ class _Filling:
 
     def _store(self, park_day: ParkDay, found: History, rides: Mapping[str, int]) -> None:
         believed = _believed(park_day.slots, found)
-        known = list(_readings(believed, found.rides, rides))
+        told = list(_readings(believed, found.rides, rides))
+        doubted = _doubted(park_day.park, told, found)
+        known = [reading for reading in told if reading[0] not in doubted]
         filled = {slot for slot, *_ in known}
         self.filled += len(filled)
         self.gaps[ARCHIVE_ENDS] += len(park_day.slots) - len(believed)
-        self.gaps[NOT_TOLD] += len(believed) - len(filled)
+        self.gaps[DOUBTED] += len(doubted)
+        self.gaps[NOT_TOLD] += len(believed) - len(filled) - len(doubted)
         self.run.rows_processed += patiently(lambda: self._written(park_day.park.park_id, known))
 
     def _written(self, park_id: int, readings: Iterable[Reading]) -> int:
@@ -251,6 +257,28 @@ def _believed(slots: Sequence[int], found: History) -> list[int]:
     if newest is None or slots[-1] - newest <= SILENCE_SECONDS:
         return list(slots)
     return [slot for slot in slots if slot - newest <= BELIEVED_SECONDS]
+
+
+def _doubted(park: _Park, told: Iterable[Reading], found: History) -> set[int]:
+    """The slots of which a collector would not have believed this either."""
+    by_slot: dict[int, list[Reading]] = defaultdict(list)
+    for reading in told:
+        by_slot[reading[0]].append(reading)
+    days = {slot: local_day_of(slot, park.timezone) for slot in by_slot}
+    if not days:
+        return set()
+    schedule = schedules(min(days.values()), max(days.values()), [park.park_id]).get(park.park_id, NO_SCHEDULE)
+    changes = sorted({state.at for ride in found.rides for state in ride.states})
+    return {
+        slot
+        for slot, seen in by_slot.items()
+        if rules.is_frozen(slot - changes[bisect_right(changes, slot) - 1], sum(bool(wait) for *_, wait in seen))
+        or hours_in(schedule, slot, days[slot]).is_settled and _contradicts([status for _, _, status, *_ in seen])
+    }
+
+
+def _contradicts(statuses: list[Status | None]) -> bool:
+    return rules.contradicts_schedule(statuses.count(Status.OPERATING), statuses.count(Status.DOWN), len(statuses))
 
 
 def _readings(slots: Iterable[int], histories: Iterable[RideHistory], rides: Mapping[str, int]) -> Iterator[Reading]:

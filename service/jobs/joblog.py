@@ -38,6 +38,7 @@ class Run:
         self.rows_processed = 0
         self.warnings = 0
         self.failure: str | None = None
+        self.day: date | None = None  # that it turned out to be of, where its beginning could not know
 
     def error(self) -> ServiceError:
         """Its failure, as an error that is known to be logged."""
@@ -149,6 +150,8 @@ def _end(job_id: int, lease: Lease, run: Run, seconds: float) -> None:
         log.warnings: run.warnings,
         log.error_details: run.failure and run.failure[:ERROR_CHARACTERS],
     }
+    if run.day is not None:
+        ending |= {log.period_start: run.day, log.period_end: run.day}
 
     def write() -> None:
         log.update(ending).where(log.job_id == job_id).execute()

@@ -97,11 +97,12 @@ class _Look:
         self.target, self.source, self.now = target, source, now
         self.rides = {ride_id: word for ride_id, word in known.items() if ride_id in target.attractions}
         self.believed = believed
-        operating = [word for word in self.rides.values() if rules.is_operating(*word.said)]
-        self.operating = len(operating)
-        self.waits = sum(bool(word.wait_time) for word in operating)
-        self.down = sum(rules.is_told_down(word.status) for word in self.rides.values())
-        self.is_telling = target.hours.is_open if target.hours.is_open is not None else self.operating > 0
+        operating = [ride for ride, word in self.rides.items() if rules.is_operating(*word.said)]
+        down = [ride for ride, word in self.rides.items() if rules.is_told_down(word.status)]
+        self.waits = sum(bool(self.rides[ride].wait_time) for ride in operating)
+        self.operating = sum(ride in believed for ride in operating)
+        self.down = sum(ride in believed for ride in down)
+        self.is_telling = target.hours.is_open if target.hours.is_open is not None else bool(operating)
         self.suspicions = list(self._suspicions())
 
     def _suspicions(self) -> Iterator[Doubt]:

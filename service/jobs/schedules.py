@@ -103,10 +103,9 @@ class Schedules:
         due = self.due(now) if parks is None else parks
         if not due:
             return Report(0, 0, [], [], [], 0, None)
-        # Only a run that ends a round through all parks names its day: the others leave the hours as old as they are.
-        day = pacific_date(now) if self._ends_round(due, now) else None
+        ends_round = self._ends_round(due, now)
         of_wiki = sources(self.settings, Round(ask).ask)
-        with logged(JOB, now, start=day, end=day) as run:
+        with logged(JOB, now) as run:
             asking = _Asking(of_wiki, now, run)
             for park in due:
                 if not proceed():
@@ -115,7 +114,11 @@ class Schedules:
                 self._left.discard(park.park_id)
                 progress(asking.asked, len(due))
             run.failure = _failure(asking)
-            if run.failure and day:
+            # Only a run that ends a round through all parks names its day: the others leave the hours as old as they
+            # are.
+            if ends_round and asking.asked == len(due):
+                run.day = pacific_date(now)
+            if run.failure and ends_round:
                 self._left.update(failed.park.park_id for failed in asking.failed)
         return asking.report(left=len(due) - asking.asked)
 

@@ -191,6 +191,7 @@ class NewSlot:
         self.slot, self.now = slot, now
         self._interval_minutes, self._is_claimed = interval_minutes, False
         self._zones: set[str] = set()  # of the parks that were written
+        self._sources: set[Source] = set()
         with reading():
             self._rides = _rides_by_park()
             self._held = _held_in(slot)
@@ -206,11 +207,13 @@ class NewSlot:
         rides = self._rides.get(park_id, {})
         _ensure_of_park(park_id, given, rides)
         held = {key: self._held[key[1]] for key in ((self.slot, ride) for ride in rides) if key[1] in self._held}
-        changed = {key: fact for key, fact in given.items() if held.get(key) != fact}
+        news = {key: fact for key, fact in given.items() if not _says_less(fact, held.get(key))}
+        changed = {key: fact for key, fact in news.items() if held.get(key) != fact}
         if self._is_expired or not changed:
             return Stored(0, 0, 0, len(given)) if self._is_expired else Stored(0, 0, len(given))
         replaced = sum(key in held for key in changed)
         self._atomically(lambda: self._write(park_id, changed, {**held, **changed}, source), rides)
+        self._sources.add(source)
         self._held.update({ride_id: fact for (_, ride_id), fact in changed.items()})
         return Stored(len(changed) - replaced, replaced, len(given) - len(changed))
 
@@ -233,7 +236,8 @@ class NewSlot:
     def publish(self) -> None:
         """Let readers see the slot, as one new revision; also what a killed collector left behind."""
         zones = () if self._is_seen else self._zones
-        atomically(lambda: _publish_slots(self.now, {zone: {self.slot} for zone in zones}))
+        written = {zone: {self.slot} for zone in zones}
+        atomically(lambda: _publish_slots(self.now, written, {source: self.slot for source in self._sources}))
 
     def _write(self, park_id: int, changed: dict[Key, Fact], held: Mapping[Key, Fact], source: Source) -> None:
         rides = self._rides[park_id]
@@ -262,7 +266,9 @@ class NewSlot:
             _publish({_zone_of(rides): {self.slot}}, self.now)
 
 
-def _publish_slots(now: datetime, written: Mapping[str, set[int]]) -> None:
+def _publish_slots(now: datetime, written: Mapping[str, set[int]], sources: Mapping[Source, int]) -> None:
+    for source, slot in sources.items():
+        raise_state(state.SOURCE_SLOTS[source], slot)
     found = _unseen(state.get_state(state.NEWEST_SLOT))
     _publish({zone: found.get(zone, set()) | written.get(zone, set()) for zone in {*found, *written}}, now)
 
@@ -315,9 +321,15 @@ def _store_readings(
     held.update(changed)
     _store_activity(park_id, rides, slots, held, source)
     _publish_own(slots, _zone_of(rides), now)
+    raise_state(state.SOURCE_SLOTS[source], slots[-1])
     # After the revision: whoever stores a day locks that first, and then the rides, by foreign keys.
     _raise_last_operated(rides, changed)
     return Stored(len(changed) - replaced, replaced, len(given) - len(changed), expired)
+
+
+def _says_less(fact: Fact, held: Fact | None) -> bool:
+    """A flag, of a slot of which the status is known."""
+    return held is not None and held[0] is not None and fact[0] is None
 
 
 def _ensure_of_park(park_id: int, given: Iterable[Key], rides: Mapping[int, _Ride]) -> None:

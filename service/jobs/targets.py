@@ -32,7 +32,7 @@ class Hours(NamedTuple):
 
 class Target(NamedTuple):
     """A park to ask about. Its rides by their ids at each source, as ours; `usual`: the most attractions that each
-    source told of in one slot of the day before."""
+    source told of in one slot of the day before, of those that are attractions now at most."""
 
     park_id: int
     name: str
@@ -46,13 +46,16 @@ class Target(NamedTuple):
 
     @property
     def sources(self) -> list[Source]:
-        """Who can tell, the preferred one first: it gives a status, the other a flag."""
+        """Who can tell, the preferred one first: it gives a status, the other a flag. One that knows none of the rides
+        cannot, unless neither does."""
         known = {Source.THEMEPARKS_WIKI: self.themeparks_wiki_id, Source.QUEUE_TIMES: self.queue_times_id}
-        return [source for source, there in known.items() if there is not None]
+        found = [source for source, there in known.items() if there is not None]
+        return [source for source in found if self.has_rides(source)] or found
 
     def has_rides(self, source: Source) -> bool:
-        """Whether any ride of the park is known there."""
-        return bool(self.wiki_rides if source is Source.THEMEPARKS_WIKI else self.queue_rides)
+        """Whether any attraction of the park is known there."""
+        rides = (self.wiki_rides if source is Source.THEMEPARKS_WIKI else self.queue_rides).values()
+        return not self.attractions.isdisjoint(rides)
 
 
 class _Park(NamedTuple):
@@ -93,12 +96,14 @@ def targets(slot: int) -> list[Target]:
 
 
 def is_asked(target: Target, slot: int, step: int) -> bool:
-    """Whether a park is asked about in a slot, `step` seconds from the next: a closed one each CLOSED_PARK_SECONDS."""
+    """Whether a park is asked about in a slot, `step` seconds from the next: a closed one each CLOSED_PARK_SECONDS, and
+    at once where nothing is known of the last day."""
     every = max(CLOSED_PARK_SECONDS // step, 1)
-    return not target.hours.is_idle or (slot // step + target.park_id) % every == 0
+    return not target.hours.is_idle or not target.usual or (slot // step + target.park_id) % every == 0
 
 
 def _target(park: _Park, rides: list[_Ride], hours: Hours, usual: Mapping[Source, int]) -> Target:
+    attractions = frozenset(ride.ride_id for ride in rides if ride.category == Category.ATTRACTION)
     return Target(
         park.park_id,
         park.name,
@@ -107,8 +112,8 @@ def _target(park: _Park, rides: list[_Ride], hours: Hours, usual: Mapping[Source
         hours,
         {ride.themeparks_wiki_id: ride.ride_id for ride in rides if ride.themeparks_wiki_id is not None},
         {ride.queue_times_id: ride.ride_id for ride in rides if ride.queue_times_id is not None},
-        frozenset(ride.ride_id for ride in rides if ride.category == Category.ATTRACTION),
-        usual,
+        attractions,
+        {source: min(most, len(attractions)) for source, most in usual.items()},
     )
 
 

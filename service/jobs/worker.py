@@ -145,6 +145,8 @@ class Worker:
         self.alerts.recovered(DATABASE, now)
         if said:
             log.info("%s: %s", task.name, said)
+        elif task.is_due and task.name in self._failures:
+            return True  # of slots: one that was lost is not made good by there being nothing to do until the next
         if self._failures.pop(task.name, None) and not said:
             with joblog.logged(task.name, now):  # what failed is not due any more: that ends it
                 pass
@@ -157,7 +159,8 @@ class Worker:
         self._failures[task.name] = _Failure(times, time.monotonic() + wait)
         shown = database.explained(error) if isinstance(error, PeeweeException) else error
         traced = log.isEnabledFor(logging.DEBUG)
-        log.error("%s failed, it is tried again in %.0f s: %s", task.name, wait, shown, exc_info=traced)
+        again = "it goes on with the next slot" if task.is_due else f"it is tried again in {wait:.0f} s"
+        log.error("%s failed, %s: %s", task.name, again, shown, exc_info=traced)
         try:
             run = joblog.failure(task.name, now, error)
         except PeeweeException as another:

@@ -7,14 +7,14 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any, NamedTuple, TypeVar
 
-from peewee import ModelSelect
+from peewee import Case, ModelSelect
 
 from service import rules
 from service.database import fetch
 from service.errors import NotFound
-from service.models import Park, ParkActivitySnapshot, Ride
+from service.models import Park, ParkActivitySnapshot, Ride, ServiceState
 from service.models.base import rows
-from service.periods import epoch
+from service.periods import DAY_SECONDS, epoch
 from service.queries import state
 
 NO_PAGE = "/"  # the contract wants an address of every source
@@ -26,6 +26,7 @@ SOURCES = {
 DISNEY_UNIVERSAL = "disney-universal"
 ALL_PARKS = "all-parks"
 FILTERS = (DISNEY_UNIVERSAL, ALL_PARKS)
+CREDITED_DAYS = 31
 LARGEST_ID = 2**31 - 1  # of any table
 QUEUE_TIMES_PAGE = "https://queue-times.com/parks"
 
@@ -252,7 +253,19 @@ def _by_name(found: Iterable[_Row]) -> list[_Row]:
 
 
 def attribution(now: datetime) -> dict[str, object]:
-    """Who the answer's data comes from: the sources of each park's newest slot. Simulated data says so."""
+    """Who the answer's data comes from: the sources of each park's newest slot, and those of any reading in the last
+    CREDITED_DAYS, for an answer tells of more than the newest. Simulated data says so."""
+    found = {source for (source,) in fetch(_newest_sources(now).union_all(_late_sources(now))) if source is not None}
+    used = [rules.Source(source) for source in sorted(found)] or [rules.Source.THEMEPARKS_WIKI]
+    named = [{"name": SOURCES[source][0], "url": SOURCES[source][1]} for source in used]
+    return {
+        "data_source": ", ".join(source["name"] for source in named),
+        "url": named[0]["url"],
+        "sources": named,
+    }
+
+
+def _newest_sources(now: datetime) -> ModelSelect[Park]:
     snapshot = ParkActivitySnapshot
     newest = (
         snapshot.select(snapshot.source)
@@ -264,14 +277,15 @@ def attribution(now: datetime) -> dict[str, object]:
         .order_by(snapshot.snapshot_time.desc())
         .limit(1)
     )
-    found = {source for (source,) in fetch(Park.select(newest)) if source is not None}
-    used = [rules.Source(source) for source in sorted(found)] or [rules.Source.THEMEPARKS_WIKI]
-    named = [{"name": SOURCES[source][0], "url": SOURCES[source][1]} for source in used]
-    return {
-        "data_source": ", ".join(source["name"] for source in named),
-        "url": named[0]["url"],
-        "sources": named,
-    }
+    return Park.select(newest)
+
+
+def _late_sources(now: datetime) -> ModelSelect[ServiceState]:
+    number = Case(ServiceState.name, [(name, source.value) for source, name in state.SOURCE_SLOTS.items()])
+    return ServiceState.select(number).where(
+        ServiceState.name << list(state.SOURCE_SLOTS.values()),
+        ServiceState.value.between(epoch(now) - CREDITED_DAYS * DAY_SECONDS, epoch(now)),
+    )
 
 
 def attribution_text(now: datetime) -> str:

@@ -11,6 +11,9 @@ from service.models import ServiceState
 INTERVAL: Final = "snapshot_interval_minutes"
 ACTIVE_VERSION: Final = "active_metrics_version"
 NEWEST_SLOT: Final = "newest_slot"
+COLLECTED_SLOT: Final = "collected_slot"  # the last one that was asked for to its end
+# The last slot with readings of each source: who is credited.
+SOURCE_SLOTS: Final = {source: f"newest_slot_of_{source.name.lower()}" for source in rules.Source}
 REVISION_CURRENT: Final = "revision_current"  # moves with readings of the running Pacific day
 REVISION_HISTORY: Final = "revision_history"  # moves with everything else
 RAW_FROM: Final = "raw_from"  # a Pacific midnight: readings before it are given up, deleted or not

@@ -14,9 +14,11 @@ from service.config import Settings
 from service.errors import BadFeed, Silent
 from service.feeds import Opening, ParkRecord, RideRecord
 from service.jobs.catalog import store_catalog
-from service.jobs.collect import Collector, Cycle, NothingCollected
-from service.jobs.store import store_schedules
-from service.models import AggregationJobLog, DataQualityIssue, JobStatus, ParkActivitySnapshot, RideStatusSnapshot
+from service.jobs.collect import LEASE, Busy, Collector, Cycle, NothingCollected, _Crew
+from service.jobs.leases import Lease
+from service.jobs.store import store_readings, store_schedules
+from service.models import AggregationJobLog, DataQualityIssue, JobStatus, Park, ParkActivitySnapshot, Ride
+from service.models import RideStatusSnapshot
 from service.periods import epoch
 from service.queries import catalog, state
 from service.queries.days import Tallies
@@ -232,7 +234,7 @@ def test_a_closed_park_is_asked_about_every_half_hour() -> None:
     collector = Collector(Settings(), ask)
     slots = [NOON + number * FIVE for number in range(12)]
     idle = [collector.cycle(now).idle for now in slots]
-    assert (len(log), sum(idle)) == (2, 10)
+    assert (len(log), sum(idle), idle[0]) == (3, 9, 0)  # at once, for nothing is known of it
 
 
 def test_a_park_is_asked_about_around_its_hours_and_without_hours_always() -> None:
@@ -298,7 +300,8 @@ def test_where_one_source_is_not_believed_the_other_is_asked() -> None:
     cycle, asked = collected(bodies)
     assert len(asked) == 2
     assert activity() == {1: (6, 6, 0, 0, 0, QUEUE_TIMES)}
-    assert (cycle.suspect, issues()) == ({}, [("All closed", None, WIKI, False)])
+    assert (cycle.suspect, cycle.instead) == ({}, {"Park 1": ["All closed"]})
+    assert (dict(cycle.sources), issues()) == ({"Queue-Times": 1}, [("All closed", None, WIKI, False)])
 
 
 @pytest.mark.parametrize(
@@ -318,7 +321,7 @@ def test_all_closed_is_believed_where_it_can_be(hours: tuple[Any, Any], told: li
     slots = [NOON, NOON + FIVE, NOON + 2 * FIVE, NOON + 3 * FIVE, NOON + 4 * FIVE, NOON + 5 * FIVE]
     for now in slots if hours[0] == 14 else slots[:1]:
         collected({"live": wiki_says(*told)}, now)
-    assert [row[4] for now in slots for row in activity(now).values()] == [0]
+    assert {row[4] for now in slots for row in activity(now).values()} == {0}
 
 
 def test_far_fewer_rides_than_the_day_before_are_not_believed_for_a_day() -> None:
@@ -493,3 +496,121 @@ def test_an_answer_that_cannot_be_read_is_a_doubt_until_one_can() -> None:
     assert issues() == [("Bad answer", None, WIKI, False)]
     collected({f"park-{number}/live": wiki_says(*GOOD, number=number) for number in (1, 2)}, NOON + FIVE)
     assert issues() == [("Bad answer", None, WIKI, True)]
+
+
+# --- what else goes on -----------------------------------------------------------------------------------------------
+
+
+def test_a_park_whose_rides_only_the_other_source_knows_is_asked_about_there() -> None:
+    park(wiki=False)
+    Park.update({Park.themeparks_wiki_id: "park-1"}).execute()
+    cycle, asked = collected({"live": live([]), "queue_times.json": queue_times_says(*[True] * 6)})
+    assert [url.rpartition("/")[2] for url in asked] == ["queue_times.json"]
+    assert (len(readings()), cycle.is_partial) == (6, False)
+
+
+def test_a_park_without_rides_says_that_the_catalog_lacks_them() -> None:
+    park()
+    Ride.delete().execute()
+    cycle, _ = collected({"live": wiki_says(*GOOD)})
+    assert (cycle.strangers, cycle.unheard, cycle.suspect) == (6, [], {})
+
+
+@pytest.mark.parametrize("stuck", [
+    {"live": live([wiki_ride(101, "DOWN", None, NOON - timedelta(days=3)),
+                   *(wiki_ride(100 + one, "CLOSED", None, FRESH) for one in range(2, 7))])},
+    {"queue_times.json": queues([queue_ride(101, True, 5, NOON - timedelta(hours=1)),
+                                 *(queue_ride(100 + one, False, 0, FRESH) for one in range(2, 7))])},
+], ids=["told down for days", "an old flag"])  # fmt: skip
+def test_a_ride_that_is_not_believed_hides_nothing(stuck: dict[str, Body]) -> None:
+    park(wiki="live" in stuck, queue_times="live" not in stuck)
+    opens()
+    cycle, _ = collected(stuck)
+    assert (cycle.suspect, readings()) == ({"Park 1": ["All closed"]}, {})
+
+
+def test_a_flag_does_not_replace_the_status_of_a_slot() -> None:
+    park()
+    collected({"live": wiki_says("DOWN", *["OPERATING"] * 4)})
+    cycle, _ = collected({"live": BREAKER, "queue_times.json": queue_times_says(*[False] * 6)})
+    assert (readings()[101], readings()[102]) == ((DOWN, None, None), (OPERATING, None, 20))
+    assert (cycle.stored, cycle.replaced, readings()[106]) == (1, 0, (None, False, 0))
+
+
+def test_rides_that_are_no_attractions_any_more_are_not_missed() -> None:
+    park(queue_times=False)
+    opens()
+    collected({"live": wiki_says(*["OPERATING"] * 6)})
+    Ride.update({Ride.category: Category.EXPERIENCE}).where(Ride.ride_id > 102).execute()
+    cycle, _ = collected({"live": wiki_says(*["OPERATING"] * 6)}, NOON + FIVE)
+    assert (cycle.suspect, activity(NOON + FIVE)[1][:2]) == ({}, (2, 2))
+
+
+def test_while_another_process_collects_nothing_is_due_for_a_moment() -> None:
+    park()
+    ask, log = asked_of({"live": wiki_says(*GOOD)})
+    collector = Collector(Settings(), ask)
+    lease = Lease(LEASE)
+    lease.owner = "elsewhere:1:a"
+    assert lease.take()
+    try:
+        assert collector.is_due(NOON)
+        assert collector.collect(NOON) is None
+        assert not collector.is_due(NOON + timedelta(seconds=14))
+        with pytest.raises(Busy, match="Another process collects at the moment: try again in a minute."):
+            collector.once(NOON, lambda done, total: None)
+    finally:
+        lease.release()
+    assert collector.is_due(NOON + timedelta(seconds=15))
+    assert collector.collect(NOON + timedelta(seconds=15)) is not None
+    assert len(log) == 1
+
+
+def test_what_an_import_knows_of_a_slot_does_not_stop_it_from_being_collected() -> None:
+    park(1)
+    park(2)
+    store_readings(1, [(epoch(NOON), 101, OPERATING, None, 5)], source=WIKI, interval_minutes=5, now=NOON)
+    cycle, _ = collected({"park-1/live": wiki_says(*GOOD), "park-2/live": wiki_says(*GOOD, number=2)})
+    assert len(readings()) == 12
+    assert state.get_state(state.COLLECTED_SLOT) == epoch(NOON)
+
+
+def test_a_cycle_that_begins_late_in_its_slot_ends_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    park()
+    seconds: list[float] = []
+    monkeypatch.setattr(_Crew, "next", lambda crew, left: seconds.append(left))
+    for late in (0, 200, 299):
+        with pytest.raises(NothingCollected, match="No park could be collected in time."):
+            collected({"live": wiki_says(*GOOD)}, NOON + timedelta(seconds=late))
+    assert [round(left) for left in seconds] == [240, 100, 30]
+
+
+def test_of_a_host_that_was_given_up_on_one_answer_has_to_come_before_others_are_asked() -> None:
+    for number in range(1, 7):
+        park(number)
+    bodies: dict[str, Body] = {"live": BREAKER}
+    for number in range(1, 7):
+        bodies[f"parks/{number}/queue_times.json"] = queue_times_says(*[True] * 6, number=number)
+    ask, log = asked_of(bodies)
+    collector = Collector(Settings(), ask, threads=1)
+    for minutes, asked in ((0, 3), (5, 1), (10, 1)):
+        log.clear()
+        assert collector.cycle(NOON + timedelta(minutes=minutes)).sources == {"Queue-Times": 6}
+        assert sum("live" in url for url in log) == asked
+    for number in range(1, 7):
+        bodies[f"park-{number}/live"] = wiki_says(*GOOD, number=number)
+    bodies["live"] = bodies.pop("live")  # asked last
+    assert collector.cycle(NOON + timedelta(minutes=15)).sources == {"ThemeParks.wiki": 6}
+
+
+def test_a_source_stays_credited_while_answers_tell_of_its_readings() -> None:
+    park()
+    collected({"live": BREAKER, "queue_times.json": queue_times_says(*[True] * 6)})
+    collected({"live": wiki_says(*GOOD)}, NOON + FIVE)
+
+    def credited(now: datetime) -> list[str]:
+        return [source["name"] for source in catalog.attribution(now)["sources"]]  # type: ignore[attr-defined]
+
+    assert credited(NOON) == ["Queue-Times.com"]
+    assert credited(NOON + FIVE) == credited(NOON + timedelta(days=31)) == ["ThemeParks.wiki", "Queue-Times.com"]
+    assert credited(NOON + timedelta(days=31, seconds=1)) == ["ThemeParks.wiki"]

@@ -98,7 +98,7 @@ def opening() -> tuple[int, int]:
 def record(folder: Path) -> None:
     """Put the day on a tape, into a database that has its parks."""
     recorder = Recorder(folder)
-    write_catalog(folder, MORNING)
+    catalog = write_catalog(folder, MORNING)
     for number in range(SLOTS):
         now, told = MORNING + number * FIVE, bodies(number)
 
@@ -108,7 +108,7 @@ def record(folder: Path) -> None:
                 raise Unanswered("nowhere.example answered with status 404.")
             return body
 
-        recorder.begin(now, 5, ADDRESSES)
+        recorder.begin(now, 5, ADDRESSES, catalog)
         asking = recorder.ask(ask)
         settings = Settings(themeparks_wiki_url=ADDRESSES[0], queue_times_url=ADDRESSES[1])
         Collector(settings, asking).cycle(now)

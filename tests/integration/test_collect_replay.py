@@ -16,14 +16,17 @@ from payloads import live_of, live_path, queues_of, queues_path, store_parks
 from upstream import Said, Upstream
 
 from cli import main
+from cli.collect import _recorded
 from service import models
 from service.config import Settings
 from service.database import fetch
-from service.feeds import Opening, ParkRecord, RideRecord, queue_times, themeparks_wiki
+from service.feeds import Opening, ParkRecord, RideRecord, queue_times, tape, themeparks_wiki
 from service.jobs import asking
 from service.jobs.catalog import store_catalog
+from service.jobs.collect import Collector, Cycle, NothingCollected
+from service.jobs.recorded_catalog import PLAYED
 from service.jobs.store import store_schedules
-from service.models import AggregationJobLog, JobLease, RideStatusSnapshot, ServiceState
+from service.models import AggregationJobLog, JobLease, Park, ParkSchedule, Ride, RideStatusSnapshot, ServiceState
 from service.periods import epoch, iso_utc, local_date, wall_clock
 from service.queries import state
 from service.rules import ParkType, ScheduleType
@@ -47,6 +50,7 @@ OF_THE_WRITING = {
 }
 OF_THE_RUN = {"aggregation_job_log", "job_leases"}
 REVISIONS = {state.REVISION_CURRENT, state.REVISION_HISTORY}
+ONLY_PLAYED = {*REVISIONS, PLAYED}
 
 
 @pytest.fixture
@@ -83,7 +87,7 @@ def comparable(rows: Rows) -> Rows:
         columns = next(_columns(model) for model in models.ALL_MODELS if model._meta.table_name == name)
         kept = [number for number, column in enumerate(columns) if column not in OF_THE_WRITING.get(name, ())]
         found[name] = sorted((tuple(row[number] for number in kept) for row in of_table), key=str)
-    found["service_state"] = [row for row in found["service_state"] if row[0] not in REVISIONS]
+    found["service_state"] = [row for row in found["service_state"] if row[0] not in ONLY_PLAYED]
     return found
 
 
@@ -237,6 +241,147 @@ def test_a_damaged_body_costs_one_answer(upstream: Upstream, run: Callable[..., 
     forget_all()
     result = run("--replay", str(tmp_path / "tape"))
     assert (result.exit_code, RideStatusSnapshot.select().count()) == (0, 6)
+
+
+def test_a_cycle_in_which_nobody_answered_is_whole_on_the_tape(tmp_path: Path) -> None:
+    store_parks([1])
+    with pytest.raises(NothingCollected), _recorded(tape.Recorder(tmp_path / "tape"), Settings(), NOON):
+        raise NothingCollected(Cycle(epoch(NOON)))
+    [cycle] = tape.cycles(tmp_path / "tape")
+    assert cycle.is_whole
+    assert cycle.catalog is not None
+
+
+# --- a catalog that changes while it is recorded ---------------------------------------------------------------------
+
+DAYS = 4
+NEW_RIDE, NEW_PARK = 199, 9
+
+
+def catalog_of(number: int) -> None:
+    """What has changed of the catalog on a day: hours are told and change, rides and a park come, names change. On the
+    days of odd numbers park 1 closes a quarter of an hour before noon."""
+    if number == 0:
+        store_parks([1, 2], [2], at=NOON - timedelta(days=30))
+        opens(1, 9, 22)
+    elif number == 1:
+        opens_on(number, 1, until=time(11, 45))
+        opens_on(number, 2)
+        rides = [RideRecord(NEW_RIDE, 1, "Ride 1-7", themeparks_wiki_id="ride-107")]
+        store_catalog([ParkRecord(1, "Park 1", ParkType.DISNEY, "US", "America/Los_Angeles")], rides, NOON)
+    elif number == 2:
+        opens_on(number, 1)
+        opens_on(number, 2)
+        Ride.update({Ride.name: "The Otter", Ride.queue_times_id: None}).where(Ride.ride_id == 201).execute()
+        Park.update({Park.name: "Otter Park"}).where(Park.park_id == 2).execute()
+    else:
+        opens_on(number, 1, until=time(11, 45))
+        opens_on(number, 2)
+        store_parks([NEW_PARK], rides=2)
+        Ride.update({Ride.tier: 1, Ride.themeparks_wiki_id: None}).where(Ride.ride_id == 102).execute()
+
+
+def opens_on(number: int, park: int, until: time = time(22)) -> None:
+    day = DAY + timedelta(days=number)
+    at = [wall_clock(day, clock, "America/Los_Angeles") for clock in (time(9), until)]
+    store_schedules(park, [Opening(day, ScheduleType.OPERATING, *at)], NOON + timedelta(days=number - 1))
+
+
+def record_days(upstream: Upstream, run: Callable[..., Result], folder: Path) -> None:
+    """Two slots of each day. All that is told of is told of on every day, whether it is in the catalog yet or not."""
+    for number in range(DAYS):
+        catalog_of(number)
+        for now in (NOON + timedelta(days=number), NOON + timedelta(days=number) + FIVE):
+            upstream.script(WIKI + live_path(1), Said(live_of(1, "CCCCCCC" if number % 2 else "OODOOOO", now)))
+            upstream.script(WIKI + live_path(2), Said(status=404))
+            upstream.script(QUEUES + queues_path(2), Said(queues_of(2, "oocooo", now)))
+            upstream.script(WIKI + live_path(NEW_PARK), Said(live_of(NEW_PARK, "OD", now)))
+            result = run("--once", "--record", str(folder), now=now)
+            assert result.exit_code == 0, result.output
+
+
+def test_a_catalog_that_changes_is_played_as_it_was_in_each_slot(
+    upstream: Upstream, run: Callable[..., Result], tmp_path: Path
+) -> None:
+    record_days(upstream, run, tmp_path / "tape")
+    recorded = tables()
+    # Of parks 1 and 2 on each day: a ride that came later, others that have lost their ids; and of park 9.
+    assert len(recorded["ride_status_snapshots"]) == 2 * ((6 + 6) + (7 + 6) + (7 + 5) + (6 + 5) + 2)
+    assert recorded["data_quality_issues"] == []
+    assert len(list((tmp_path / "tape" / "catalog").iterdir())) == DAYS
+    forget_all()
+    assert run("--replay", str(tmp_path / "tape")).exit_code == 0
+    assert comparable(tables()) == comparable(recorded)
+
+
+def test_a_changing_catalog_played_twice_changes_nothing(
+    upstream: Upstream, run: Callable[..., Result], tmp_path: Path
+) -> None:
+    record_days(upstream, run, tmp_path / "tape")
+    forget_all()
+    run("--replay", str(tmp_path / "tape"))
+    once = tables()
+    result = run("--replay", str(tmp_path / "tape"), "--json")
+    assert (result.exit_code, json.loads(result.stdout)["stored"], json.loads(result.stdout)["replaced"]) == (0, 0, 0)
+    again = tables()
+    for rows in (once, again):
+        rows["service_state"] = [row for row in rows["service_state"] if row[0] not in REVISIONS]
+    assert again == once
+
+
+@pytest.mark.parametrize("cycles", range(1, 2 * DAYS))
+def test_a_replay_that_is_interrupted_and_run_again_gives_what_one_in_one_piece_does(
+    upstream: Upstream, run: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cycles: int
+) -> None:
+    record_days(upstream, run, tmp_path / "tape")
+    forget_all()
+    run("--replay", str(tmp_path / "tape"))
+    whole = comparable(tables())
+    forget_all()
+    left, cycle = iter(range(cycles)), Collector.cycle
+
+    def interrupted(*arguments: Any) -> Any:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return cycle(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Collector, "cycle", interrupted)
+        run("--replay", str(tmp_path / "tape"))
+    assert comparable(tables()) != whole
+    assert run("--replay", str(tmp_path / "tape")).exit_code == 0
+    assert comparable(tables()) == whole
+
+
+def test_parks_that_were_there_before_a_replay_stay_as_they_are(
+    upstream: Upstream, run: Callable[..., Result], tmp_path: Path
+) -> None:
+    record_days(upstream, run, tmp_path / "tape")
+    forget_all()
+    catalog_of(0)
+    before = {name: comparable(tables())[name] for name in ("parks", "park_schedules")}
+    assert run("--replay", str(tmp_path / "tape")).exit_code == 0
+    assert {name: comparable(tables())[name] for name in before} == before
+    assert not Ride.select().where(Ride.ride_id == NEW_RIDE).exists()
+    assert ParkSchedule.select().count() == 1
+
+
+def test_a_tape_of_before_is_played_with_its_one_catalog(
+    upstream: Upstream, run: Callable[..., Result], tmp_path: Path
+) -> None:
+    arrange()
+    record(upstream, run, tmp_path / "tape", slots=2)
+    recorded = tables()
+    [catalog] = (tmp_path / "tape" / "catalog").iterdir()
+    for path in catalog.iterdir():
+        path.rename(catalog.parent / path.name)
+    catalog.rmdir()
+    index = tmp_path / "tape" / "tape.jsonl"
+    index.write_text(index.read_text().replace(f', "catalog": "{catalog.name}"', ""))
+    assert "catalog" not in index.read_text()
+    forget_all()
+    assert run("--replay", str(tmp_path / "tape")).exit_code == 0
+    assert comparable(tables()) == comparable(recorded)
 
 
 # --- what cannot be played, and what cannot be asked for -------------------------------------------------------------

@@ -18,7 +18,7 @@ from service.feeds.sources import Sources
 from service.jobs import filling
 from service.jobs.asking import Round
 from service.jobs.catalog import store_catalog
-from service.jobs.filling import ARCHIVE_ENDS, NO_RIDES, NOT_ASKED, NOT_TOLD, Report
+from service.jobs.filling import ARCHIVE_ENDS, DOUBTED, NO_RIDES, NOT_ASKED, NOT_TOLD, Report
 from service.jobs.marks import set_state
 from service.jobs.store import store_readings, store_schedules
 from service.models import AggregationJobLog, JobStatus, Park, ParkActivitySnapshot, Ride, RideStatusSnapshot, StatDay
@@ -394,3 +394,32 @@ def test_progress_is_in_days_of_a_park(wiki: Wiki, fill: Callable[..., Report]) 
     seen: list[tuple[int, int]] = []
     fill(progress=lambda done, total: seen.append((done, total)))
     assert seen == [(1, 2), (2, 2)]
+
+
+def six_rides() -> list[str]:
+    """A park like `bay` with six rides, whose ids by the wiki are returned."""
+    ids = [f"0a1b2c3d-0000-4000-8000-0000000001{number:02}" for number in range(6)]
+    store_catalog_of(1, BAY, {10 + number: wiki_id for number, wiki_id in enumerate(ids)})
+    collect(times("9:00", "10:00"))
+    open_on(TODAY, "9:00", "21:00")
+    return ids
+
+
+def test_a_hole_in_what_is_remembered_stays_a_gap(wiki: Wiki, fill: Callable[..., Report]) -> None:
+    told: list[Told] = [("9:00", OPERATING, 20), ("10:10", OPERATING, 30), ("15:00", OPERATING, 40)]
+    wiki.answers[BAY, "2025-05-20"] = [ride_told(one, *told) for one in six_rides()]
+    report = fill(NOON + timedelta(hours=4))  # 16:00 there
+    assert [slot for slot, *_ in readings(10, at("10:15"), at("16:00"))] == [
+        *times("10:15", "11:00"), *times("15:00", "15:30"),
+    ]  # fmt: skip
+    assert report.gaps == {DOUBTED: 15}
+
+
+def test_what_would_not_have_been_believed_is_not_filled(wiki: Wiki, fill: Callable[..., Report]) -> None:
+    told: list[Told] = [("10:10", OPERATING, 20), ("10:40", CLOSED, None), ("11:10", OPERATING, 20)]
+    wiki.answers[BAY, "2025-05-20"] = [ride_told(one, *told) for one in six_rides()]
+    report = fill()
+    assert [slot for slot, *_ in readings(10, at("10:15"), at("12:00"))] == [
+        at("10:15"), at("10:30"), at("11:15"), at("11:30"),
+    ]  # fmt: skip
+    assert report.gaps == {DOUBTED: 2}

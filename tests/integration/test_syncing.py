@@ -410,7 +410,8 @@ def test_without_a_list_the_other_source_is_used_alone(
     assert [(row.themeparks_wiki_id, row.queue_times_id) for row in parks().values()] == [ids]
     assert [failure.park for failure in report.failures] == [None]
     [log] = AggregationJobLog.select()
-    assert (log.status, log.error_details) == (JobStatus.FAILED, f"sources.example did not answer {silent}.")
+    source = "ThemeParks.wiki" if silent.startswith("/w") else "Queue-Times"
+    assert (log.status, log.error_details) == (JobStatus.FAILED, f"{source}: sources.example did not answer {silent}.")
     world.silent = set()
     run(Choice(), NOW + DAY)
     assert [(row.themeparks_wiki_id, row.queue_times_id) for row in parks().values()] == [(BAY, 7)]
@@ -424,7 +425,8 @@ def test_without_any_list_nothing_is_written(run: Run, world: World) -> None:
     with pytest.raises(ServiceError) as raised:
         run()
     assert str(raised.value) == (
-        "sources.example did not answer /w/destinations. sources.example did not answer /q/parks.json."
+        "ThemeParks.wiki: sources.example did not answer /w/destinations."
+        " Queue-Times: sources.example did not answer /q/parks.json."
     )
     assert raised.value.exit_code == 1
     assert (parks(), rides()) == ({}, {})

@@ -368,7 +368,7 @@ def test_over_a_simulated_day_answers_are_never_older_than_15_minutes(
     assert max(oldest) <= 15
     assert set(log_rows()) == {(name, JobStatus.SUCCESS) for name in ("collect", "aggregate", "yearly")}
     collected = AggregationJobLog.select().where(AggregationJobLog.job_type == "collect").count()
-    assert collected == 24 * 12 - 1  # the first slot was there
+    assert collected == 24 * 12
     assert daily.missing_days(now, 1) == []
     assert StatDay.select().count() == 9
     # What was collected slot by slot is what the same world gives as a whole.
@@ -659,7 +659,9 @@ def live_park() -> None:
     """A park of both sources with four attractions, whose noon is NOON."""
     record = ParkRecord(1, "Bay", ParkType.DISNEY, "US", "America/Los_Angeles", latitude=33.8, longitude=-117.9,
                         queue_times_id=1, themeparks_wiki_id="bay")  # fmt: skip
-    rides = [RideRecord(one, 1, f"Ride {one}", themeparks_wiki_id=f"ride-{one}") for one in range(1, 5)]
+    rides = [
+        RideRecord(one, 1, f"Ride {one}", queue_times_id=one, themeparks_wiki_id=f"ride-{one}") for one in range(1, 5)
+    ]
     store_catalog([record], rides, NOON - timedelta(days=30))
 
 
@@ -717,6 +719,8 @@ def test_where_no_source_answers_every_slot_is_tried_again(
         clock.replay(NOON + timedelta(minutes=5 * number))
         seconds[0] += 300
         assert not working.once()
+        seconds[0] += 31
+        assert working.once()  # there is nothing to do until the next slot, and nobody is told that it is well
     assert log_rows() == [("collect", JobStatus.FAILED)] * 12
     said = AggregationJobLog.select().order_by(AggregationJobLog.job_id).first().error_details
     assert said == " ".join(

@@ -72,6 +72,25 @@ def test_a_cycle_is_played_as_it_was_recorded(folder: Path) -> None:
     assert [cycle.ask(url) for url in "abc"] == [b'{"a": 1}', b"", bytes(range(256))]
 
 
+def test_a_cycle_names_its_catalog(folder: Path) -> None:
+    with Recorder(folder) as recorder:
+        for minutes, name in ((0, "0123abcd"), (5, None)):
+            recorder.begin(NOON + timedelta(minutes=minutes), 5, ADDRESSES, name)
+            recorder.end()
+    assert [cycle.catalog for cycle in cycles(folder)] == ["0123abcd", None]
+    assert [b"catalog" in line for line in (folder / "tape.jsonl").read_bytes().splitlines()] == [
+        False, True, False, False, False,
+    ]
+
+
+@pytest.mark.parametrize("name", ['"../elsewhere"', '"/etc"', '"a/b"', '""', "7", '["a"]', f'"{"a" * 65}"'])
+def test_what_is_no_name_of_a_catalog_names_none(folder: Path, name: str) -> None:
+    record(folder, {"a": b"1"})
+    index = folder / "tape.jsonl"
+    index.write_text(index.read_text().replace('"addresses"', f'"catalog": {name}, "addresses"'))
+    assert (only(folder).catalog, only(folder).ask("a")) == (None, b"1")
+
+
 def test_recording_hands_the_answer_on(folder: Path) -> None:
     recorder = Recorder(folder)
     recorder.begin(NOON, 5, ADDRESSES)

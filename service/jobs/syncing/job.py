@@ -62,7 +62,7 @@ def sync(
             refused = error
         finally:
             run.rows_processed, run.warnings = report.changes, len(report.failures) + len(report.refused)
-        run.failure = " ".join(one.reason for one in report.failures if one.park is None) or None
+        run.failure = " ".join(str(one) for one in report.failures if one.park is None) or None
     if refused:
         raise refused
     return report
@@ -104,7 +104,7 @@ class _Sync:
         destinations = self._answer(WIKI, None, self.sources.destinations)
         parks = self._answer(QUEUE_TIMES, None, self.sources.queue_times_parks)
         if destinations is None and parks is None:
-            raise ServiceError(" ".join(failure.reason for failure in self.report.failures))
+            raise ServiceError(" ".join(map(str, self.report.failures)))
         wiki = destinations and {
             park.themeparks_wiki_id: WikiPark(park.name, resort.name, len(resort.parks) == 1)
             for resort in destinations.destinations

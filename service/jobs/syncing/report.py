@@ -74,6 +74,11 @@ class Failure(NamedTuple):
     park: str | None
     reason: str
 
+    def __str__(self) -> str:
+        """Who failed, and why; a sentence that names its source already is enough."""
+        said = self.reason if self.source in self.reason else f"{self.source}: {self.reason}"
+        return f"{self.park}: {said}" if self.park else said
+
 
 @dataclass
 class Report:
