@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -27,6 +28,7 @@ from service.jobs import filling
 from service.jobs.asking import LIVE_PATIENCE_SECONDS, PATIENCE_SECONDS, Round, asking, sources
 from service.jobs.collect import Collector, Cycle, NothingCollected, number_of
 from service.jobs.recorded_catalog import PlayedCatalog, write_catalog
+from service.jobs.targets import has_targets
 from service.jobs.worker import Stopped
 from service.periods import instant, iso_utc
 
@@ -180,6 +182,8 @@ def _replay(context: click.Context, settings: Settings, of: Path, as_json: bool)
         **{name: sum(len(getattr(cycle, name)) for cycle in cycles) for name in ("suspect", "unheard")},
     }
     emit(as_json, result, _replay_lines(cycles, result))
+    for sentence, times in Counter(chain.from_iterable(cycle.sentences() for cycle in cycles)).most_common(MOST_NAMES):
+        say(f"In {times:,} of the cycles: {sentence}")
     if not cycles:
         context.exit(PARTLY_FAILED)
 
@@ -211,6 +215,8 @@ def _replayed(settings: Settings, of: Path) -> Iterator[Cycle]:
             restored = catalog.follow(one)
             if restored is not None and restored.is_first:
                 say(f"There were no parks: the database has the {restored.parks} of the recording now.")
+            if not has_targets():
+                raise BadRequest("There are no parks, and the recording brings none: run `cli catalog sync` first.")
             yield _played(settings, one)
             bar.show(number, number)
 

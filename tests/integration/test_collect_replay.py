@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import socket
 from collections.abc import Callable, Iterator
@@ -582,3 +583,17 @@ def store_real(answer: Real, body: bytes, now: datetime) -> str:
         at = [wall_clock(today, time(hour), answer.zone) for hour in answer.hours]
         store_schedules(1, [Opening(today, ScheduleType.OPERATING, at[0], at[1])], now)
     return f"{WIKI}/entity/real/live" if of_wiki else QUEUES + queues_path(1)
+
+
+def test_without_any_parks_there_is_nothing_to_replay(
+    upstream: Upstream, run: Callable[..., Result], tmp_path: Path
+) -> None:
+    arrange()
+    record(upstream, run, tmp_path / "tape", slots=1)
+    shutil.rmtree(tmp_path / "tape" / "catalog")
+    index = tmp_path / "tape" / "tape.jsonl"
+    index.write_text(re.sub(r', "catalog": "[0-9a-f]+"', "", index.read_text()))
+    forget_all()
+    result = run("--replay", str(tmp_path / "tape"))
+    said = "There are no parks, and the recording brings none: run `cli catalog sync` first.\n"
+    assert (result.exit_code, result.stdout, result.stderr) == (2, "", said)
