@@ -67,7 +67,7 @@ class SharedTime:
     """A clock for many threads. It stands still while anybody does anything, and goes on to the next one's awakening
     once all of them sleep or have nothing to do: so waiting is concurrent, and takes no time."""
 
-    QUIET = 0.01  # real seconds without a look at the clock
+    QUIET = 0.1  # real seconds without a look at the clock: on a busy machine nobody gets to look for a while
 
     def __init__(self) -> None:
         self._now = 0.0

@@ -14,6 +14,7 @@ from service.errors import Silent, Unanswered
 from service.feeds.sources import Ask, Sources
 
 GIVEN_UP_AFTER: Final = 3  # questions in a row that a host did not answer: the others of the round are not asked
+STILL_ASKED: Final = 12
 FIRST_PAUSE_SECONDS: Final = 2.0
 PATIENCE_SECONDS: Final = 60.0
 LIVE_PATIENCE_SECONDS: Final = 10.0  # a slot is short, and there may be another source
@@ -48,7 +49,8 @@ def sources(settings: Settings, ask: Ask) -> Sources:
 
 
 class Round:
-    """One round of questions: a host that was silent at GIVEN_UP_AFTER of them in a row is not asked any more.
+    """One round of questions: a host that was silent at GIVEN_UP_AFTER of them in a row is not asked any more; one that
+    has answered before at STILL_ASKED, for some parks may be all that it has trouble with, and be asked side by side.
 
     Of the `doubted` hosts, given up on before, one question has to be answered before any other is asked.
     """
@@ -59,18 +61,22 @@ class Round:
         self._silent: Counter[str] = Counter()
         self._said: dict[str, str] = {}
         self._doubted = set(doubted)
+        self._answers: set[str] = set()  # hosts
 
     @property
     def given_up_on(self) -> frozenset[str]:
         """The hosts that are not asked any more, or have not answered since they were doubted."""
         with self._lock:
-            return frozenset(self._doubted.union(h for h, times in self._silent.items() if times >= GIVEN_UP_AFTER))
+            return frozenset(self._doubted.union(filter(self._is_given_up, self._silent)))
+
+    def _is_given_up(self, host: str) -> bool:
+        return self._silent[host] >= (STILL_ASKED if host in self._answers else GIVEN_UP_AFTER)
 
     def ask(self, url: str) -> bytes:
         """The body of an address. Raises Unanswered, and at once for a host that was given up on."""
         host = urlsplit(url).netloc
         with self._lock:
-            if self._silent[host] >= GIVEN_UP_AFTER:
+            if self._is_given_up(host):
                 raise Silent(self._said.get(host, f"{urlsplit(url).hostname} did not answer before."))
             if host in self._doubted:
                 self._silent[host] = GIVEN_UP_AFTER  # until this one is answered
@@ -91,3 +97,4 @@ class Round:
         with self._lock:
             self._silent[host] = 0
             self._doubted.discard(host)
+            self._answers.add(host)

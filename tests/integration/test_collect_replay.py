@@ -228,7 +228,7 @@ def test_a_tape_that_breaks_off_is_played_to_where_it_does(
         forget_all()
         assert run("--replay", str(cut)).exit_code == 0
         played = by_park(tables()["ride_status_snapshots"])
-        assert played
+        assert played or size == in_first  # the first answer may be of a park that is not believed
         assert played == {key: recorded[key] for key in played}
 
 
