@@ -26,7 +26,8 @@ from service.feeds import tape
 from service.feeds.sources import Ask
 from service.jobs import filling
 from service.jobs.asking import LIVE_PATIENCE_SECONDS, PATIENCE_SECONDS, Round, asking, sources
-from service.jobs.collect import Collector, Cycle, NothingCollected, number_of
+from service.jobs.collect import Collector, Cycle, NothingCollected
+from service.jobs.joblog import counted
 from service.jobs.recorded_catalog import PlayedCatalog, write_catalog
 from service.jobs.targets import has_targets
 from service.jobs.worker import Stopped
@@ -126,7 +127,7 @@ def _collect(collector: Collector, recorder: tape.Recorder | None, settings: Set
     try:
         said = collector.collect(now, partial(_recorded, recorder, settings, now))
     except NothingCollected as error:
-        said = f"nothing, for {number_of(error.cycle.asked, 'park')}"
+        said = f"nothing, for {counted(error.cycle.asked, 'park')}"
     if said is not None:
         log.info("%s: %s", iso_utc(collector.slot(now)), said)
 
@@ -268,7 +269,7 @@ def _lines(cycle: Cycle) -> Iterator[str]:
     yield f"Slot of {instant(cycle.slot):%Y-%m-%d %H:%M} UTC: {cycle}."
     yield f"{cycle.stored:,} stored, {cycle.replaced:,} replaced, {cycle.unchanged:,} unchanged."
     if cycle.idle:
-        yield f"Closed by their schedule, and asked about every half hour only: {number_of(cycle.idle, 'park')}."
+        yield f"Closed by their schedule, and asked about every half hour only: {counted(cycle.idle, 'park')}."
     for park, reasons in cycle.suspect.items():
         yield f"Not believed: {park} ({', '.join(reasons).lower()}). Nothing of it is stored as a reading."
     for park, reasons in cycle.instead.items():

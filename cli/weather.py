@@ -12,8 +12,9 @@ from cli.output import emit, open_for
 from service import clock
 from service.config import Settings
 from service.jobs.asking import asking
+from service.jobs.joblog import counted
 from service.jobs.targets import has_targets
-from service.jobs.weather import Report, WeatherCollector, counted, sentences
+from service.jobs.weather import Report, WeatherCollector, sentences
 
 PARTLY_FAILED = 1
 NO_PARKS = "No park is known at a public source: `cli catalog sync` brings them in."

@@ -22,7 +22,7 @@ from service.jobs.asking import Round, sources
 from service.jobs.catalog import Catalog
 from service.jobs.demo import SCHEDULED_AHEAD, known_world, world_key
 from service.jobs.doubts import Doubt, Key, Matter, store_doubts
-from service.jobs.joblog import Run, logged
+from service.jobs.joblog import Run, counted, logged
 from service.jobs.judging import NAMES, Judged, of_queue_times, of_wiki
 from service.jobs.leases import Lease
 from service.jobs.marks import atomically, set_state
@@ -94,22 +94,17 @@ class Cycle:
         return [f"{said.removesuffix('.')} ({_parks(names)})." for said, names in self.failures.items()]
 
     def __str__(self) -> str:
-        told = [f"{name} of {number_of(number, 'park')}" for name, number in self.sources.items()]
+        told = [f"{name} of {counted(number, 'park')}" for name, number in self.sources.items()]
         if self.simulated:
-            told.append(number_of(self.simulated, "simulated park"))
+            told.append(counted(self.simulated, "simulated park"))
         if self.suspect:
-            told.append(f"{number_of(len(self.suspect), 'park')} not believed")
+            told.append(f"{counted(len(self.suspect), 'park')} not believed")
         readings = self.stored + self.replaced + self.unchanged
-        return f"{number_of(readings, 'reading')}: {', '.join(told) or 'no park answered'}"
+        return f"{counted(readings, 'reading')}: {', '.join(told) or 'no park answered'}"
 
 
 def _parks(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{len(names)} parks"
-
-
-def number_of(count: int, what: str) -> str:
-    """`1 park`, `2,000 parks`."""
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 class Collector:

@@ -113,6 +113,11 @@ def said(error: BaseException) -> str:
     return str(error) if isinstance(error, ServiceError) else f"{type(error).__name__}: {error}"
 
 
+def counted(number: int, thing: str) -> str:
+    """`1 park`, `2 parks`."""
+    return f"{number:,} {thing}{'s' * (number != 1)}"
+
+
 def failure(job_type: str, now: datetime, error: Exception) -> JobRun:
     """The run that ended with `error`; one that failed before it began is logged now."""
     notes = getattr(error, "__notes__", ())

@@ -18,7 +18,7 @@ from service.feeds.foreign import Refusal
 from service.feeds.open_meteo import HOUR_SECONDS, MEASURES, Hour, Weather
 from service.feeds.sources import Ask, Sources
 from service.jobs.asking import Round, sources
-from service.jobs.joblog import Run, logged
+from service.jobs.joblog import Run, counted, logged
 from service.jobs.marks import atomically
 from service.jobs.patience import patiently
 from service.models import Park, WeatherForecast, WeatherObservation
@@ -183,11 +183,6 @@ def sentences(failures: Sequence[Failure]) -> list[str]:
     counts = Counter(failure.reason for failure in failures).most_common()
     told = [f"{counted(parks, 'park')}: {reason}" for reason, parks in counts[:MOST_REASONS]]
     return told + [f"{counted(len(counts) - len(told), 'more reason')}."] * (len(told) < len(counts))
-
-
-def counted(number: int, thing: str) -> str:
-    """`1 park`, `2 parks`."""
-    return f"{number:,} {thing}{'s' * (number != 1)}"
 
 
 def _down_to(step_seconds: int, now: datetime) -> int:

@@ -18,7 +18,7 @@ from service.jobs import daily, joblog, retention, versions, yearly
 from service.feeds.sources import Ask
 from service.jobs.alerts import Alerts
 from service.jobs.asking import Round, sources
-from service.jobs.collect import Collector, number_of
+from service.jobs.collect import Collector
 from service.jobs.leases import Lease
 from service.jobs.patience import patiently
 from service.jobs.schedules import Schedules
@@ -242,7 +242,7 @@ class _Listing:
         self._done = set() if report.is_complete else self._done | set(report.done)
         if report.run is not None and report.run.failure:
             raise report.run.error()
-        return f"{number_of(report.parks_asked, 'park')}, {number_of(report.changes, 'change')}"
+        return f"{joblog.counted(report.parks_asked, 'park')}, {joblog.counted(report.changes, 'change')}"
 
     def _is_due(self, now: datetime) -> bool:
         at = succeeded_at("catalog", now)
